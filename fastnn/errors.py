@@ -1,0 +1,51 @@
+"""The errors that fastnn raises on purpose: each says what was given and what is allowed."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class FastnnError(Exception):
+    """Any error that fastnn raises on purpose."""
+
+
+class InputError(FastnnError, ValueError):
+    """Data, a size, a constant or a name that cannot be used; raised before anything is computed."""
+
+
+class FileError(FastnnError, OSError):
+    """A file that cannot be read as what it should be, or a place that cannot be written."""
+
+
+class DivergenceError(FastnnError, ArithmeticError):
+    """The loss became NaN or infinite; the network keeps the last good weights.
+
+    Attributes: epoch and step, both counted from 1, where it happened.
+    """
+
+    def __init__(self, message: str, epoch: int, step: int) -> None:
+        super().__init__(message)
+        self.epoch = epoch
+        self.step = step
+
+
+class MissingExtraError(FastnnError, ImportError):
+    """A package is needed that only an extra of fastnn installs."""
+
+    def __init__(self, package: str, extra: str, purpose: str) -> None:
+        super().__init__(
+            f"{purpose} needs the package {package!r}, which is not installed: pip install 'fastnn-numba[{extra}]'"
+        )
+
+
+def unknown_name(what: str, given: object, known: Iterable[str]) -> InputError:
+    """An InputError for a name that is not known, with the nearest one that is.
+
+    what: the kind of thing, in the user's words ("activation").
+    """
+    names = sorted(known)
+    near = difflib.get_close_matches(str(given).lower(), names, n=1, cutoff=0.5)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return InputError(f"unknown {what} {given!r}{hint} Known: {', '.join(names)}" if hint
+                      else f"unknown {what} {given!r}. Known: {', '.join(names)}")
