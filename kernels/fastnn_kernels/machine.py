@@ -1,0 +1,92 @@
+"""What this processor offers to the kernels: vector lanes, registers, tile shape, processors.
+
+Everything here follows from the processor that Numba compiles for, which NUMBA_CPU_NAME and NUMBA_CPU_FEATURES
+override; nothing is asked of the running machine's instruction set behind Numba's back.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from functools import cache
+
+import llvmlite.binding as llvm
+from numba.core import config
+
+
+@cache
+def features() -> frozenset[str]:
+    """The instruction set extensions that Numba compiles for, by LLVM's names ("avx512f", "neon")."""
+    if config.CPU_FEATURES is not None:
+        return frozenset(f[1:] for f in config.CPU_FEATURES.split(",") if f.startswith("+"))
+    if config.CPU_NAME is None or config.CPU_NAME == llvm.get_host_cpu_name():
+        return frozenset(name for name, on in llvm.get_host_cpu_features().items() if on)
+    return _features_of(config.CPU_NAME)
+
+
+def _features_of(cpu_name: str) -> frozenset[str]:
+    """What LLVM may use on a named processor: asked of LLVM by the widest vector that a loop is compiled to."""
+    target = llvm.Target.from_triple(llvm.get_process_triple())
+    machine = target.create_target_machine(cpu=cpu_name, features="", opt=2)
+    assembly = machine.emit_assembly(llvm.parse_assembly(_PROBE))
+    found = {"avx512f"} if "zmm" in assembly else set()
+    if "ymm" in assembly or found:
+        found.add("avx2")
+    if "vfmadd" in assembly:
+        found.add("fma")
+    return frozenset(found)
+
+
+_PROBE = """
+declare <16 x float> @llvm.fma.v16f32(<16 x float>, <16 x float>, <16 x float>)
+define void @probe(ptr %a) {
+  %x = load <16 x float>, ptr %a, align 4
+  %y = call <16 x float> @llvm.fma.v16f32(<16 x float> %x, <16 x float> %x, <16 x float> %x)
+  store <16 x float> %y, ptr %a, align 4
+  ret void
+}
+"""
+
+
+def _vector_bytes() -> int:
+    if "avx512f" in features():
+        return 64
+    return 32 if "avx2" in features() else 16
+
+
+IS_X86 = platform.machine().lower() in ("x86_64", "amd64", "i386", "i686")
+
+VECTOR_BYTES = _vector_bytes()
+"""Bytes of one vector register."""
+
+HAS_FMA = "fma" in features() or not IS_X86
+"""Whether a multiply and an add are one instruction; where not, kernels round twice."""
+
+REGISTERS = 32 if VECTOR_BYTES == 64 or not IS_X86 else 16
+"""Vector registers that a kernel can hold its tile in."""
+
+UNIT = 4 if REGISTERS == 32 else 2
+"""Register tiles have 3, 2 or 1 times so many rows: 12 x 2 vectors leave room for operands in 32 registers."""
+
+
+def lanes(dtype: object) -> int:
+    """Elements of one vector register; dtype: float32 or float64, by name, NumPy's or Numba's."""
+    return VECTOR_BYTES // (4 if str(dtype) == "float32" else 8)
+
+
+def processors() -> int:
+    """Processors that this process may run on (its affinity), not those that the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def describe() -> dict[str, str]:
+    """Facts for people: processor, vectors, tile, processors."""
+    return {
+        "processor": config.CPU_NAME or llvm.get_host_cpu_name(),
+        "vector": f"{8 * VECTOR_BYTES} bits: {lanes('float32')} float32, {lanes('float64')} float64"
+        + ("" if HAS_FMA else ", no fused multiply-add"),
+        "tile": f"{3 * UNIT} rows x 2 vectors in {REGISTERS} registers",
+        "processors": str(processors()),
+    }

@@ -1,0 +1,87 @@
+"""Typed addresses: what inner kernels take instead of arrays, which would count references at every call.
+
+p = address(array, offset)    the address of element `offset` of a C-contiguous array
+p + n                         n elements further
+p[i], p[i] = x                element i, no bounds check
+"""
+
+from __future__ import annotations
+
+import operator
+
+from llvmlite import ir
+from numba import types
+from numba.core.typing.templates import AbstractTemplate, infer_global, signature
+from numba.extending import intrinsic, lower_builtin, models, register_model
+
+I64 = ir.IntType(64)
+
+
+class Pointer(types.Type):
+    """The address of an element of the given Numba dtype."""
+
+    def __init__(self, dtype: types.Type) -> None:
+        self.dtype = dtype
+        super().__init__(name=f"Pointer({dtype})")
+
+
+@register_model(Pointer)
+class PointerModel(models.PrimitiveModel):
+    def __init__(self, dmm, fe_type):
+        super().__init__(dmm, fe_type, dmm.lookup(fe_type.dtype).get_data_type().as_pointer())
+
+
+def _index(context, builder, value, from_type):
+    return context.cast(builder, value, from_type, types.int64)
+
+
+@intrinsic
+def address(typingctx, array, offset):
+    """The address of element `offset` of a contiguous array, counted in elements."""
+    if not isinstance(array, types.Array) or not isinstance(offset, types.Integer):
+        return None
+
+    def codegen(context, builder, sig, args):
+        data = context.make_array(sig.args[0])(context, builder, args[0]).data
+        return builder.gep(data, [_index(context, builder, args[1], sig.args[1])])
+
+    return Pointer(array.dtype)(array, offset), codegen
+
+
+@infer_global(operator.add)
+class PointerAdd(AbstractTemplate):
+    def generic(self, args, kws):
+        if len(args) == 2 and isinstance(args[0], Pointer) and isinstance(args[1], types.Integer):
+            return signature(args[0], args[0], args[1])
+
+
+@lower_builtin(operator.add, Pointer, types.Integer)
+def pointer_add(context, builder, sig, args):
+    return builder.gep(args[0], [_index(context, builder, args[1], sig.args[1])])
+
+
+@infer_global(operator.getitem)
+class PointerGet(AbstractTemplate):
+    def generic(self, args, kws):
+        if isinstance(args[0], Pointer) and isinstance(args[1], types.Integer):
+            return signature(args[0].dtype, args[0], args[1])
+
+
+@lower_builtin(operator.getitem, Pointer, types.Integer)
+def pointer_get(context, builder, sig, args):
+    at = builder.gep(args[0], [_index(context, builder, args[1], sig.args[1])])
+    return builder.load(at)
+
+
+@infer_global(operator.setitem)
+class PointerSet(AbstractTemplate):
+    def generic(self, args, kws):
+        if isinstance(args[0], Pointer) and isinstance(args[1], types.Integer):
+            return signature(types.none, args[0], args[1], args[0].dtype)
+
+
+@lower_builtin(operator.setitem, Pointer, types.Integer, types.Any)
+def pointer_set(context, builder, sig, args):
+    at = builder.gep(args[0], [_index(context, builder, args[1], sig.args[1])])
+    builder.store(args[2], at)
+    return context.get_dummy_value()

@@ -1,0 +1,115 @@
+"""Register tiles: rows x vectors accumulators that stay in registers through a product's inner loop.
+
+A tile is a UniTuple of vectors, row by row. Its shape is a compile-time constant: `rows` and `vectors` must be
+literal numbers where these functions are called.
+"""
+
+from __future__ import annotations
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from fastnn_kernels.native.vector import multiply_add, native, of, splat
+
+
+def _tile(dtype, rows, vectors):
+    return types.UniTuple(of(dtype), rows * vectors)
+
+
+def _shape(tile, vectors):
+    return tile.count // vectors.literal_value, vectors.literal_value
+
+
+def _at(builder, base, offset, vec):
+    return builder.bitcast(builder.gep(base, [offset]), native(vec).as_pointer())
+
+
+def _load(builder, base, offset, vec):
+    value = builder.load(_at(builder, base, offset, vec))
+    value.align = vec.dtype.bitwidth // 8
+    return value
+
+
+def _columns(builder, base, vectors, vec):
+    return [_load(builder, base, ir.Constant(ir.IntType(64), j * vec.lanes), vec) for j in range(vectors)]
+
+
+@intrinsic(prefer_literal=True)
+def tile_zero(typingctx, like, rows, vectors):
+    """A tile of zeros, of the dtype of the pointer `like`."""
+    out = _tile(like.dtype, rows.literal_value, vectors.literal_value)
+
+    def codegen(context, builder, sig, args):
+        return cgutils.pack_array(builder, [ir.Constant(native(out.dtype), [0.0] * out.dtype.lanes)] * out.count)
+
+    return out(like, rows, vectors), codegen
+
+
+@intrinsic(prefer_literal=True)
+def tile_rows(typingctx, b, rows, vectors):
+    """A tile whose rows all hold the vectors at pointer b."""
+    out = _tile(b.dtype, rows.literal_value, vectors.literal_value)
+
+    def codegen(context, builder, sig, args):
+        return cgutils.pack_array(
+            builder, _columns(builder, args[0], vectors.literal_value, out.dtype) * rows.literal_value
+        )
+
+    return out(b, rows, vectors), codegen
+
+
+@intrinsic(prefer_literal=True)
+def tile_load(typingctx, c, stride, rows, vectors):
+    """The tile at pointer c, its rows `stride` elements apart."""
+    out = _tile(c.dtype, rows.literal_value, vectors.literal_value)
+
+    def codegen(context, builder, sig, args):
+        c, stride = args[:2]
+        values = []
+        for i in range(rows.literal_value):
+            row = builder.gep(c, [builder.mul(stride, ir.Constant(stride.type, i))])
+            values += _columns(builder, row, vectors.literal_value, out.dtype)
+        return cgutils.pack_array(builder, values)
+
+    return out(c, types.intp, rows, vectors), codegen
+
+
+@intrinsic(prefer_literal=True)
+def tile_rank1(typingctx, tile, a, stride, b, vectors):
+    """tile[i, :] + a[i * stride] * b[:]"""
+
+    def codegen(context, builder, sig, args):
+        tile, a, stride, b = args[:4]
+        rows, width = _shape(sig.args[0], vectors)
+        vec = sig.args[0].dtype
+        columns = _columns(builder, b, width, vec)
+        out = []
+        for i in range(rows):
+            at = builder.gep(a, [builder.mul(stride, ir.Constant(stride.type, i))])
+            x = splat(builder, builder.load(at), vec.lanes)
+            for j in range(width):
+                acc = builder.extract_value(tile, i * width + j)
+                out.append(multiply_add(builder, x, columns[j], acc))
+        return cgutils.pack_array(builder, out)
+
+    return tile(tile, a, types.intp, b, vectors), codegen
+
+
+@intrinsic(prefer_literal=True)
+def tile_store(typingctx, tile, c, stride, vectors):
+    """Write the tile at pointer c, its rows `stride` elements apart."""
+
+    def codegen(context, builder, sig, args):
+        tile, c, stride = args[:3]
+        rows, width = _shape(sig.args[0], vectors)
+        vec = sig.args[0].dtype
+        for i in range(rows):
+            row = builder.gep(c, [builder.mul(stride, ir.Constant(stride.type, i))])
+            for j in range(width):
+                at = _at(builder, row, ir.Constant(ir.IntType(64), j * vec.lanes), vec)
+                builder.store(builder.extract_value(tile, i * width + j), at).align = vec.dtype.bitwidth // 8
+        return context.get_dummy_value()
+
+    return types.void(tile, c, types.intp, vectors), codegen

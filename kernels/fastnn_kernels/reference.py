@@ -1,0 +1,396 @@
+"""The oracle: what the kernels compute, written from the formulas in plain float64 NumPy.
+
+Nothing here is fast and nothing here looks at a kernel; every kernel is tested against this file. It reads from top
+to bottom as training does: activations, losses, feedforward, backpropagation, penalties, optimizers, steps; then the
+random numbers and the spreads of the initial weights.
+
+Shapes: m samples; a layer has n_in units before it and n_out after it. X (m, n_0), y (m, n_last); per layer
+W (n_in, n_out), b (n_out,), z = a_before @ W + b (m, n_out), a = activate(z) (m, n_out), delta = dL/dz (m, n_out).
+
+Sources: Goodfellow, Bengio and Courville, Deep Learning (2016), chapters 6 to 8, unless a function names its own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[np.float64]
+Layer = tuple[Array, Array]  # (W (n_in, n_out), b (n_out,))
+Activation = str | tuple[str, float]  # "relu", or ("leaky_relu", 0.2): a name and its constant
+State = tuple[Array, ...]  # what an optimizer remembers of one array, each of that array's shape
+
+BETAS = {"leaky_relu": 0.01, "elu": 1.0}
+"""The constant of an activation where none is given."""
+
+FROM_LOGITS = {"binary_cross_entropy": "sigmoid", "cross_entropy": "softmax"}
+"""Losses that are computed from z, each with the output activation that it contains."""
+
+
+# Activations
+
+
+def activate(name: str, z: ArrayLike, beta: float | None = None) -> Array:
+    """a = f(z), of the shape of z; softmax runs over the last axis.
+
+    linear z; threshold 1 if z > 0 else 0; sigmoid 1 / (1 + e^-z); tanh; relu max(0, z); leaky_relu z if z > 0 else
+    beta z; elu z if z > 0 else beta (e^z - 1); softplus ln(1 + e^z); softmax e^(z_i) / sum_j e^(z_j).
+
+    Sources: leaky ReLU, Maas, Hannun and Ng 2013; ELU, Clevert, Unterthiner and Hochreiter 2016; softplus,
+    Dugas et al. 2001.
+    """
+    z = np.asarray(z, dtype=np.float64)
+    beta = BETAS.get(name, 0.0) if beta is None else beta
+    match name:
+        case "linear":
+            return z.copy()
+        case "threshold":
+            return np.where(z > 0, 1.0, 0.0)
+        case "sigmoid":
+            return _sigmoid(z)
+        case "tanh":
+            return np.tanh(z)
+        case "relu":
+            return np.maximum(z, 0.0)
+        case "leaky_relu":
+            return np.where(z > 0, z, beta * z)
+        case "elu":
+            return np.where(z > 0, z, beta * np.expm1(np.minimum(z, 0.0)))
+        case "softplus":
+            return np.logaddexp(0.0, z)
+        case "softmax":
+            return np.exp(_log_softmax(z))
+    raise ValueError(f"no activation is called {name!r}")
+
+
+def derivative(name: str, z: ArrayLike, beta: float | None = None) -> Array:
+    """g(z) = f'(z), of the shape of z. At the kink z = 0 the branch of z < 0 counts, as in `activate`.
+
+    linear 1; threshold 0; sigmoid a (1 - a); tanh 1 - a^2; relu 0 or 1; leaky_relu beta or 1; elu beta e^z or 1;
+    softplus sigmoid(z). Softmax has no elementwise derivative: see `softmax_jacobian`.
+    """
+    z = np.asarray(z, dtype=np.float64)
+    beta = BETAS.get(name, 0.0) if beta is None else beta
+    match name:
+        case "linear":
+            return np.ones_like(z)
+        case "threshold":
+            return np.zeros_like(z)
+        case "sigmoid":
+            return _sigmoid(z) * _sigmoid(-z)
+        case "tanh":
+            return 1.0 - np.tanh(z) ** 2
+        case "relu":
+            return np.where(z > 0, 1.0, 0.0)
+        case "leaky_relu":
+            return np.where(z > 0, 1.0, beta)
+        case "elu":
+            return np.where(z > 0, 1.0, beta * np.exp(np.minimum(z, 0.0)))
+        case "softplus":
+            return _sigmoid(z)
+    raise ValueError(f"no activation with an elementwise derivative is called {name!r}")
+
+
+def softmax_jacobian(z: ArrayLike) -> Array:
+    """J[s, i, j] = da_i/dz_j = a_i ([i = j] - a_j) for every sample s: z (m, n) -> (m, n, n)."""
+    a = activate("softmax", z)
+    return a[:, :, None] * (np.eye(a.shape[1]) - a[:, None, :])
+
+
+def _sigmoid(z: Array) -> Array:
+    """1 / (1 + e^-z) where z >= 0, the equal e^z / (1 + e^z) elsewhere, so that no exponential overflows."""
+    small = np.exp(-np.abs(z))
+    return np.where(z >= 0, 1.0, small) / (1.0 + small)
+
+
+def _log_softmax(z: Array) -> Array:
+    """z_i - ln sum_j e^(z_j) over the last axis, shifted by the maximum so that no exponential overflows."""
+    shifted = z - z.max(axis=-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+
+
+# Losses
+
+
+def loss(name: str, output: ArrayLike, y: ArrayLike) -> float:
+    """The mean loss of outputs (m, n) against targets y (m, n).
+
+    `output` is yhat for mse, half_mse and mae, and z for the cross-entropies, which contain their activation:
+
+    mse                   1/(m n) sum (yhat - y)^2
+    half_mse              1/(2 m) sum (yhat - y)^2
+    mae                   1/(m n) sum |yhat - y|
+    binary_cross_entropy  -1/(m n) sum (y ln p + (1 - y) ln(1 - p)), p = sigmoid(z): = 1/(m n) sum (ln(1 + e^z) - y z)
+    cross_entropy         -1/m sum y ln p, p = softmax(z)
+    """
+    output, y = _pair(output, y)
+    m, n = y.shape
+    match name:
+        case "mse":
+            return float(np.sum((output - y) ** 2) / (m * n))
+        case "half_mse":
+            return float(np.sum((output - y) ** 2) / (2 * m))
+        case "mae":
+            return float(np.sum(np.abs(output - y)) / (m * n))
+        case "binary_cross_entropy":
+            return float(np.sum(np.logaddexp(0.0, output) - y * output) / (m * n))
+        case "cross_entropy":
+            return float(-np.sum(y * _log_softmax(output)) / m)
+    raise ValueError(f"no loss is called {name!r}")
+
+
+def loss_derivative(name: str, output: ArrayLike, y: ArrayLike) -> Array:
+    """dL/doutput (m, n) of `loss`: dL/dyhat, and for the cross-entropies dL/dz.
+
+    mse 2 (yhat - y) / (m n); half_mse (yhat - y) / m; mae sgn(yhat - y) / (m n), 0 at 0;
+    binary_cross_entropy (sigmoid(z) - y) / (m n); cross_entropy (softmax(z) sum_j y_j - y) / m, which is
+    (yhat - y) / m where the targets of a sample sum to 1.
+    """
+    output, y = _pair(output, y)
+    m, n = y.shape
+    match name:
+        case "mse":
+            return 2.0 * (output - y) / (m * n)
+        case "half_mse":
+            return (output - y) / m
+        case "mae":
+            return np.sign(output - y) / (m * n)
+        case "binary_cross_entropy":
+            return (_sigmoid(output) - y) / (m * n)
+        case "cross_entropy":
+            return (activate("softmax", output) * y.sum(axis=1, keepdims=True) - y) / m
+    raise ValueError(f"no loss is called {name!r}")
+
+
+def _pair(output: ArrayLike, y: ArrayLike) -> tuple[Array, Array]:
+    output, y = np.asarray(output, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    if output.ndim != 2 or output.shape != y.shape:
+        raise ValueError(f"outputs and targets must both be (m, n), not {output.shape} and {y.shape}")
+    return output, y
+
+
+# Feedforward and backpropagation
+
+
+def feedforward(weights: Sequence[Layer], activations: Sequence[Activation], X: ArrayLike) -> list[tuple[Array, Array]]:
+    """z = a_before @ W + b and a = f(z) of every layer, from X (m, n_0) on: a list of (z, a), each (m, n_out)."""
+    a = np.asarray(X, dtype=np.float64)
+    layers = []
+    for (W, b), activation in zip(weights, activations, strict=True):
+        name, beta = _name_and_beta(activation)
+        z = a @ W + b
+        a = activate(name, z, beta)
+        layers.append((z, a))
+    return layers
+
+
+def network_loss(
+    weights: Sequence[Layer], activations: Sequence[Activation], loss_name: str, X: ArrayLike, y: ArrayLike
+) -> float:
+    """The mean loss of a whole network on X (m, n_0) and y (m, n_last), without penalty."""
+    z, a = feedforward(weights, activations, X)[-1]
+    return loss(loss_name, z if _from_logits(loss_name, activations[-1]) else a, y)
+
+
+def gradient(
+    weights: Sequence[Layer], activations: Sequence[Activation], loss_name: str, X: ArrayLike, y: ArrayLike
+) -> list[Layer]:
+    """(dW (n_in, n_out), db (n_out,)) of the mean loss for every layer, by backpropagation.
+
+    The last layer: delta = dL/da * g(z), for softmax delta = dL/da @ J; or dL/dz itself where the loss contains the
+    activation. The layers below: delta(l) = (delta(l+1) @ W(l+1).T) * g(z(l)). Each layer: dW = a_before.T @ delta,
+    db = sum of delta over the samples. Source: Rumelhart, Hinton and Williams 1986.
+    """
+    layers = feedforward(weights, activations, X)
+    z, a = layers[-1]
+    if _from_logits(loss_name, activations[-1]):
+        delta = loss_derivative(loss_name, z, y)
+    else:
+        delta = _through(activations[-1], z, loss_derivative(loss_name, a, y))
+    inputs = [np.asarray(X, dtype=np.float64)] + [a for _, a in layers[:-1]]
+    gradients: list[Layer] = []
+    for i in reversed(range(len(weights))):
+        gradients.insert(0, (inputs[i].T @ delta, delta.sum(axis=0)))
+        if i > 0:
+            delta = _through(activations[i - 1], layers[i - 1][0], delta @ weights[i][0].T)
+    return gradients
+
+
+def _through(activation: Activation, z: Array, da: Array) -> Array:
+    """dL/dz (m, n) from dL/da (m, n): da * g(z), and da @ J for softmax."""
+    name, beta = _name_and_beta(activation)
+    if name == "softmax":
+        return np.einsum("si,sij->sj", da, softmax_jacobian(z))
+    return da * derivative(name, z, beta)
+
+
+def _name_and_beta(activation: Activation) -> tuple[str, float | None]:
+    return (activation, None) if isinstance(activation, str) else activation
+
+
+def _from_logits(loss_name: str, activation: Activation) -> bool:
+    """Whether the loss is computed from z; then the output activation must be the one that the loss contains."""
+    if loss_name not in FROM_LOGITS:
+        return False
+    if _name_and_beta(activation)[0] != FROM_LOGITS[loss_name]:
+        raise ValueError(f"{loss_name} contains {FROM_LOGITS[loss_name]}, so the output cannot be {activation!r}")
+    return True
+
+
+# Penalties: of weights only, never of biases; samples = m = the number of training samples, whatever the batch
+
+
+def penalty(name: str, weights: Sequence[Layer], strength: float, samples: int) -> float:
+    """l2: lambda/(2 m) sum w^2; l1: lambda/m sum |w|, over the weights of all layers; strength = lambda."""
+    match name:
+        case "l2":
+            return strength / (2 * samples) * sum(float(np.sum(W**2)) for W, _ in weights)
+        case "l1":
+            return strength / samples * sum(float(np.sum(np.abs(W))) for W, _ in weights)
+    raise ValueError(f"no penalty is called {name!r}")
+
+
+def penalty_gradient(name: str, W: Array, strength: float, samples: int) -> Array:
+    """l2: lambda/m w; l1: lambda/m sgn(w), with sgn(0) = 0; of the shape of W."""
+    match name:
+        case "l2":
+            return strength / samples * W
+        case "l1":
+            return strength / samples * np.sign(W)
+    raise ValueError(f"no penalty is called {name!r}")
+
+
+# Optimizers: each takes an array w, its gradient g, the state and the number t of this step, counted from 1, and
+# returns the new w and the new state. Nothing is overwritten. The formulas are PyTorch's.
+
+
+def sgd(w: Array, g: Array, state: State, t: int, *, lr: float) -> tuple[Array, State]:
+    """w -= lr g. State: none."""
+    return w - lr * g, ()
+
+
+def momentum(w: Array, g: Array, state: State, t: int, *, lr: float, beta: float) -> tuple[Array, State]:
+    """v = beta v + g; w -= lr v. State: (v,). Source: Polyak 1964, with lr outside the velocity."""
+    v = beta * state[0] + g
+    return w - lr * v, (v,)
+
+
+def nesterov(w: Array, g: Array, state: State, t: int, *, lr: float, beta: float) -> tuple[Array, State]:
+    """v = beta v + g; w -= lr (g + beta v): one gradient a step, at w. State: (v,). Source: Sutskever et al. 2013."""
+    v = beta * state[0] + g
+    return w - lr * (g + beta * v), (v,)
+
+
+def adam(
+    w: Array,
+    g: Array,
+    state: State,
+    t: int,
+    *,
+    lr: float,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-8,
+    eps_root: float = 0.0,
+) -> tuple[Array, State]:
+    """w -= lr s' / (sqrt(r' + eps_root) + eps), with s' = s / (1 - beta1^t) and r' = r / (1 - beta2^t) of the averages
+
+    s = beta1 s + (1 - beta1) g and r = beta2 r + (1 - beta2) g^2. State: (s, r). Source: Kingma and Ba 2015.
+    """
+    s = beta1 * state[0] + (1 - beta1) * g
+    r = beta2 * state[1] + (1 - beta2) * g**2
+    step = (s / (1 - beta1**t)) / (np.sqrt(r / (1 - beta2**t) + eps_root) + eps)
+    return w - lr * step, (s, r)
+
+
+OPTIMIZERS: dict[str, tuple[Callable[..., tuple[Array, State]], int]] = {
+    "sgd": (sgd, 0),
+    "momentum": (momentum, 1),
+    "nesterov": (nesterov, 1),
+    "adam": (adam, 2),
+}
+"""The step function of each optimizer and how many state arrays, all zero before the first step, it keeps."""
+
+
+def train(
+    weights: Sequence[Layer],
+    activations: Sequence[Activation],
+    loss_name: str,
+    X: ArrayLike,
+    y: ArrayLike,
+    batches: Iterable[ArrayLike],
+    optimizer: str = "sgd",
+    constants: dict[str, Any] | None = None,
+    penalty_name: str | None = None,
+    strength: float = 0.0,
+) -> tuple[list[Layer], list[float]]:
+    """One whole step for each batch: the new weights, and the cost of each batch before its step.
+
+    X (m, n_0) and y (m, n_last) hold all training samples; a batch is the indices of its rows, and its loss is
+    averaged over its own length. The cost is the batch's mean loss plus the penalty. `constants` are those of the
+    optimizer: {"lr": 0.1}.
+    """
+    X, y = np.asarray(X, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    weights = [(np.array(W, dtype=np.float64), np.array(b, dtype=np.float64)) for W, b in weights]
+    step, slots = OPTIMIZERS[optimizer]
+    states = [[(np.zeros_like(w),) * slots for w in layer] for layer in weights]
+    costs = []
+    for t, batch in enumerate(batches, start=1):
+        rows = np.asarray(batch)
+        cost = network_loss(weights, activations, loss_name, X[rows], y[rows])
+        gradients = gradient(weights, activations, loss_name, X[rows], y[rows])
+        if penalty_name is not None:
+            cost += penalty(penalty_name, weights, strength, len(X))
+            gradients = [
+                (dW + penalty_gradient(penalty_name, W, strength, len(X)), db)
+                for (W, _), (dW, db) in zip(weights, gradients, strict=True)
+            ]
+        costs.append(cost)
+        for i, ((W, b), (dW, db)) in enumerate(zip(weights, gradients, strict=True)):
+            W, states[i][0] = step(W, dW, states[i][0], t, **(constants or {}))
+            b, states[i][1] = step(b, db, states[i][1], t, **(constants or {}))
+            weights[i] = (W, b)
+    return weights, costs
+
+
+# Random numbers and initial weights
+
+
+def philox4x32(counter: Sequence[int], key: Sequence[int], rounds: int = 10) -> tuple[int, int, int, int]:
+    """Four random 32-bit words that are a function of four counter words and two key words.
+
+    A round multiplies c0 and c2 by two constants to 64 bits, mixes the high halves with the other words and the key,
+    and swaps; between rounds the key moves on by the golden ratio and sqrt(3) - 1.
+    Source: Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3", 2011 (Random123).
+    """
+    c0, c1, c2, c3 = (int(word) for word in counter)
+    k0, k1 = (int(word) for word in key)
+    for _ in range(rounds):
+        first, second = 0xD2511F53 * c0, 0xCD9E8D57 * c2
+        c0, c1, c2, c3 = (
+            (second >> 32) ^ c1 ^ k0,
+            second & 0xFFFFFFFF,
+            (first >> 32) ^ c3 ^ k1,
+            first & 0xFFFFFFFF,
+        )
+        k0, k1 = (k0 + 0x9E3779B9) & 0xFFFFFFFF, (k1 + 0xBB67AE85) & 0xFFFFFFFF
+    return c0, c1, c2, c3
+
+
+def glorot_uniform_bound(n_in: int, n_out: int, gain: float = 1.0) -> float:
+    """r = gain sqrt(6 / (n_in + n_out)) of U(-r, r). Source: Glorot and Bengio 2010."""
+    return gain * math.sqrt(6.0 / (n_in + n_out))
+
+
+def he_uniform_bound(n_in: int) -> float:
+    """r = sqrt(6 / n_in) of U(-r, r), whose variance is 2 / n_in. Source: He, Zhang, Ren and Sun 2015."""
+    return math.sqrt(6.0 / n_in)
+
+
+def he_normal_deviation(n_in: int) -> float:
+    """The standard deviation sqrt(2 / n_in) of N(0, 2 / n_in). Source: He, Zhang, Ren and Sun 2015."""
+    return math.sqrt(2.0 / n_in)
