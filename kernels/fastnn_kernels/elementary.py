@@ -6,6 +6,8 @@ the mathematical function gives there; NaN gives NaN.
 Sources: range reduction and kernels after Cephes (Moshier 1992) and fdlibm (Sun 1993).
 """
 
+import numpy as np
+
 from fastnn_kernels.jit import kernel
 from fastnn_kernels.native import absolute, bits, fill, fma, from_bits, maximum, minimum, pick, polynomial, select, to_float
 
@@ -95,9 +97,9 @@ def log(x):
     half_square = 0.5 * f * f
     correction = fma(s, fma(s2, _log_tail(s2), half_square), n * pick(x, 9.0580006145e-06, 1.90821492927058770002e-10))
     y = fma(n, pick(x, 0.69313812256, 6.93147180369123816490e-01), f - (half_square - correction))
-    y = select(x == pick(x, float("inf"), float("inf")), x, y)
-    y = select(x == 0.0, pick(x, float("-inf"), float("-inf")), y)
-    return select(x >= 0.0, y, pick(x, float("nan"), float("nan")))
+    y = select(x == np.inf, x, y)
+    y = select(x == 0.0, -np.inf, y)
+    return select(x >= 0.0, y, np.nan)
 
 
 @kernel

@@ -1,36 +1,140 @@
-"""The one place that sets compiler flags and the cache.
+"""The one place that sets compiler flags.
 
-@kernel   an inner function: compiled into its callers, no cache of its own
-@inline   an inner function that LLVM is told to inline
-@entry    what Python calls: runs without the interpreter's lock, kept in the cache
+@kernel   an inner function: lowered straight into the functions that call it, no machine code of its own
+@inline   the same, and LLVM is told to inline it
+@entry    what Python calls: runs without the interpreter's lock, kept in the cache (cache.py)
+
+A plain njit function is optimized, compiled to machine code and wrapped for Python before anybody calls it, and
+optimized again in each caller; with some hundred small kernels that takes half a minute. A Kernel is typed and lowered
+once; a compiled function that calls it, a user's own njit function included, links in its code and that of the
+kernels below, and the whole is optimized once.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
-import tempfile
-import warnings
 from collections.abc import Callable
-from functools import cache
-from pathlib import Path
+from functools import cached_property
+from typing import Any
 
-from numba import njit
-from numba.core import caching
-from numba.misc.appdirs import AppDirs
+from numba import njit, types
+from numba.core import compiler
+from numba.core.compiler_lock import global_compiler_lock
+from numba.core.registry import cpu_target
+from numba.core.typing.templates import AbstractTemplate
+from numba.extending import lower_builtin, typeof_impl
+
+from fastnn_kernels.cache import PackageCache
 
 # No fastmath anywhere: NaN must be seen, and the same sums must give the same bits in every function.
 FLAGS = {"nogil": True, "error_model": "numpy", "boundscheck": False}
 
 
-def kernel(function: Callable) -> Callable:
-    """An inner function: compiled for the types that its callers pass."""
-    return njit(function, **FLAGS)
+class Kernel:
+    """A function that compiled functions call. In Python it is the plain function (slow: for debugging)."""
+
+    def __init__(self, function: Callable, force_inline: bool) -> None:
+        self.__wrapped__ = function
+        self.__doc__, self.__name__ = function.__doc__, function.__name__
+        self._force_inline = force_inline
+        self._lowered: dict[tuple, _Lowered] = {}
+        self.template = type(f"{function.__name__}_template", (_KernelTemplate,), {"key": self})
+        lower_builtin(self, types.VarArg(types.Any))(self._lower_call)
+
+    def __call__(self, *args: Any) -> Any:
+        return self.__wrapped__(*args)
+
+    def lowered(self, args: tuple) -> _Lowered:
+        """The function for these argument types, typed and lowered now if it was not before."""
+        if args not in self._lowered:
+            with global_compiler_lock:
+                self._lowered[args] = _Lowered(self.__wrapped__, args, self._force_inline)
+        return self._lowered[args]
+
+    def _lower_call(self, context, builder, sig, args):
+        lowered = self.lowered(sig.args)
+        _link(lowered, context.active_code_library)
+        return context.call_internal(builder, lowered.descriptor, sig, args)
 
 
-def inline(function: Callable) -> Callable:
-    """An inner function that is always inlined by LLVM."""
-    return njit(function, forceinline=True, **FLAGS)
+class _KernelTemplate(AbstractTemplate):
+    def generic(self, args, kws):
+        assert not kws, "kernels take positional arguments"
+        return self.key.lowered(tuple(args)).signature
+
+
+@typeof_impl.register(Kernel)
+def _type_of_kernel(kernel, context):
+    return types.Function(kernel.template)
+
+
+class _Lowered:
+    """A kernel for one set of argument types: its signature, its LLVM code, and the kernels that it calls.
+
+    To Numba it looks like a library whose code is linked into the one that calls it.
+    """
+
+    _reload_init: dict = {}  # part of what Numba expects of a library
+
+    def __init__(self, function: Callable, args: tuple, force_inline: bool) -> None:
+        target = cpu_target.target_context
+        self.library = target.codegen().create_library(function.__qualname__)
+        self.calls: dict[_Lowered, None] = {}
+        _by_library[self.library] = self
+        result = compiler.compile_internal(
+            cpu_target.typing_context, target, self.library, function, args, None, _flags(force_inline), {}
+        )
+        self.signature, self.descriptor = result.signature, result.fndesc
+
+    @cached_property
+    def _shared_module(self) -> Any:
+        module = self.library._final_module.clone()
+        for function in module.functions:
+            if not function.is_declaration:
+                function.linkage = "linkonce_odr"  # may be inlined and dropped
+        return module
+
+    def _get_module_for_linking(self) -> Any:
+        return self._shared_module
+
+
+_by_library: dict[Any, _Lowered] = {}
+
+
+def _flags(force_inline: bool) -> compiler.Flags:
+    flags = compiler.Flags()
+    flags.no_compile = True
+    flags.no_cpython_wrapper = True
+    flags.no_cfunc_wrapper = True
+    flags.nrt = True
+    flags.error_model = FLAGS["error_model"]
+    flags.boundscheck = FLAGS["boundscheck"]
+    flags.forceinline = force_inline
+    return flags
+
+
+def _link(lowered: _Lowered, library: Any) -> None:
+    """Make a kernel part of the library whose function calls it, with all kernels below; callers come first."""
+    caller = _by_library.get(library)
+    if caller is not None:
+        caller.calls[lowered] = None
+        return
+    waiting = [lowered]
+    while waiting:
+        one = waiting.pop()
+        if one not in library._linking_libraries:
+            library._linking_libraries += [one, *one.library._linking_libraries]
+            waiting.extend(one.calls)
+
+
+def kernel(function: Callable) -> Kernel:
+    """An inner function."""
+    return Kernel(function, False)
+
+
+def inline(function: Callable) -> Kernel:
+    """An inner function that is always inlined."""
+    return Kernel(function, True)
 
 
 def entry(function: Callable) -> Callable:
@@ -39,81 +143,3 @@ def entry(function: Callable) -> Callable:
     if os.environ.get("NUMBA_DISABLE_JIT", "0") == "0":
         dispatcher._cache = PackageCache(dispatcher.py_func)
     return dispatcher
-
-
-@cache
-def source_hash() -> str:
-    """A hash of every source file of the package: a compiled function holds code from several of them."""
-    digest = hashlib.sha256()
-    root = Path(__file__).parent
-    for path in sorted(root.rglob("*.py")):
-        digest.update(path.relative_to(root).as_posix().encode())
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
-
-
-@cache
-def cache_folder() -> Path:
-    """Where compiled code is kept: FASTNN_CACHE_DIR, else NUMBA_CACHE_DIR, else the user's cache folder.
-
-    Falls back to a temporary folder, with one warning, where that cannot be written.
-    """
-    chosen = os.environ.get("FASTNN_CACHE_DIR") or os.environ.get("NUMBA_CACHE_DIR")
-    base = Path(chosen) if chosen else Path(AppDirs(appname="fastnn", appauthor=False).user_cache_dir)
-    folder = base / f"kernels-{source_hash()}"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-        return folder
-    except OSError as error:
-        fallback = Path(tempfile.mkdtemp(prefix="fastnn-"))
-        warnings.warn(
-            f"the compile cache {folder} cannot be written ({error.strerror}); compiling into {fallback} for this "
-            "process only. Set FASTNN_CACHE_DIR to a folder that can be written.",
-            RuntimeWarning,
-            stacklevel=2,
-        )
-        return fallback
-
-
-class _PackageLocator(caching._CacheLocator):
-    """Tells Numba to keep all functions of the package in one folder, named by the hash of its sources."""
-
-    def __init__(self, line: int) -> None:
-        self._line = line
-
-    def get_cache_path(self):
-        return str(cache_folder())
-
-    def get_source_stamp(self):
-        return source_hash()
-
-    def get_disambiguator(self):
-        return str(self._line)
-
-    @classmethod
-    def from_function(cls, py_func, py_file):
-        return cls(py_func.__code__.co_firstlineno)
-
-
-class _PackageCacheImpl(caching.CompileResultCacheImpl):
-    _locator_classes = (_PackageLocator,)
-
-
-class PackageCache(caching.FunctionCache):
-    """Numba's function cache in the package's folder; what cannot be read is compiled again."""
-
-    _impl_class = _PackageCacheImpl
-
-    def load_overload(self, sig, target_context):
-        try:
-            return super().load_overload(sig, target_context)
-        except Exception:  # a truncated or foreign file: whatever unpickling it raises, it is of no use
-            self.flush()
-            return None
-
-    def save_overload(self, sig, data):
-        try:
-            super().save_overload(sig, data)
-        except OSError as error:
-            warnings.warn(f"compiled code could not be kept in {self.cache_path}: {error}", RuntimeWarning, 2)

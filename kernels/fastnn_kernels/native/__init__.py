@@ -1,7 +1,7 @@
 """The only room that speaks LLVM: pointers, vectors, register tiles and atomic words as Numba types."""
 
 from fastnn_kernels.native import operators as operators  # registers them with Numba
-from fastnn_kernels.native.lanes import any_lane, max_lanes, sum_lanes, transpose
+from fastnn_kernels.native.across import any_lane, max_lanes, sum_lanes, transpose
 from fastnn_kernels.native.pointer import Pointer, address
 from fastnn_kernels.native.tile import tile_load, tile_rank1, tile_rows, tile_store, tile_zero
 from fastnn_kernels.native.vector import (
@@ -12,6 +12,7 @@ from fastnn_kernels.native.vector import (
     fma,
     from_bits,
     lane_numbers,
+    lanes,
     load,
     maximum,
     minimum,
@@ -36,6 +37,7 @@ __all__ = [
     "fma",
     "from_bits",
     "lane_numbers",
+    "lanes",
     "load",
     "max_lanes",
     "maximum",

@@ -152,6 +152,17 @@ def prefetch(typingctx, p):
 
 
 @intrinsic
+def lanes(typingctx, like):
+    """How many elements a vector of the dtype of `like` (a pointer or a vector) has: a compile-time constant."""
+    count = like.lanes if isinstance(like, Vec) else of(like.dtype).lanes
+
+    def codegen(context, builder, sig, args):
+        return ir.Constant(ir.IntType(64), count)
+
+    return types.intp(like), codegen
+
+
+@intrinsic
 def fill(typingctx, like, x):
     """The number x in every lane of a vector of the dtype of `like` (a pointer or a vector)."""
     vec = like if isinstance(like, Vec) else of(like.dtype)

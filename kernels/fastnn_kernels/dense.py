@@ -1,0 +1,167 @@
+"""The three products of a dense layer, in register tiles.
+
+feed      Z (rows, n_out) = X (rows, n_in) W + b, then the activation
+delta     dX (rows, n_in) = dZ (rows, n_out) W.T, times the derivative of the activation below
+gradient  dW (n_in, n_out) = X.T dZ;  db = sum of dZ over the rows
+
+All three are one loop over tiles of 3, 2 or 1 times UNIT rows and two vectors of columns, or one where a panel is
+narrow. The inner sum runs over its whole length in one order, so that results do not depend on tile or thread. Rows
+are rounded up to UNIT: A, D and scratch have room for that.
+"""
+
+from fastnn_kernels import activation
+from fastnn_kernels.jit import kernel
+from fastnn_kernels.layout import A, ACTIVATION, B, D, DEPTH, N_IN, N_OUT, STRIDE, T, W, WIDTH
+from fastnn_kernels.machine import UNIT
+from fastnn_kernels.native import (
+    fill,
+    lanes,
+    load,
+    store,
+    tile_load,
+    tile_rank1,
+    tile_rows,
+    tile_store,
+    tile_zero,
+    transpose,
+)
+from fastnn_kernels.work import at
+
+FROM_ZERO, FROM_ROW, FROM_TARGET = 0, 1, 2
+
+
+def _product(rows, vectors):
+    @kernel
+    def product(a, row_stride, k_stride, b, b_stride, c, c_stride, depth, start, first):
+        """c (rows, vectors) = start + a (rows, depth) @ b (depth, vectors)"""
+        if start == FROM_ROW:
+            tile = tile_rows(first, rows, vectors)
+        elif start == FROM_TARGET:
+            tile = tile_load(c, c_stride, rows, vectors)
+        else:
+            tile = tile_zero(c, rows, vectors)
+        for _ in range(depth):
+            tile = tile_rank1(tile, a, row_stride, b, vectors)
+            a = a + k_stride
+            b = b + b_stride
+        tile_store(tile, c, c_stride, vectors)
+
+    return product
+
+
+_tall, _middle, _short = (_product(n * UNIT, 2) for n in (3, 2, 1))
+_tall_narrow, _middle_narrow, _short_narrow = (_product(n * UNIT, 1) for n in (3, 2, 1))
+
+
+@kernel
+def product_rows(a, row_stride, k_stride, b, b_stride, c, c_stride, depth, rows, width, start, first):
+    """c (rows, width) = start + a (rows, depth) @ b (depth, width), for one panel of columns.
+
+    Element (i, k) of a lies at i * row_stride + k * k_stride; width is one vector or two. start: FROM_ZERO, FROM_ROW
+    (the row at pointer `first`) or FROM_TARGET (what c holds).
+    """
+    wide = width > lanes(c)
+    done = 0
+    while done < rows:
+        left = rows - done
+        x = a + done * row_stride
+        z = c + done * c_stride
+        if left > 4 * UNIT or 2 * UNIT < left <= 3 * UNIT:
+            done += 3 * UNIT
+            if wide:
+                _tall(x, row_stride, k_stride, b, b_stride, z, c_stride, depth, start, first)
+            else:
+                _tall_narrow(x, row_stride, k_stride, b, b_stride, z, c_stride, depth, start, first)
+        elif left > UNIT:
+            done += 2 * UNIT
+            if wide:
+                _middle(x, row_stride, k_stride, b, b_stride, z, c_stride, depth, start, first)
+            else:
+                _middle_narrow(x, row_stride, k_stride, b, b_stride, z, c_stride, depth, start, first)
+        else:
+            done += UNIT
+            if wide:
+                _short(x, row_stride, k_stride, b, b_stride, z, c_stride, depth, start, first)
+            else:
+                _short_narrow(x, row_stride, k_stride, b, b_stride, z, c_stride, depth, start, first)
+
+
+@kernel
+def feed(work, layer, first, last, act):
+    """A of the layer, rows first to last, from A of the layer below; act: the activation's code."""
+    below = layer - 1
+    x_stride, z_stride = at(work, below, STRIDE), at(work, layer, STRIDE)
+    n_in, depth, width = at(work, layer, N_IN), at(work, layer, DEPTH), at(work, layer, WIDTH)
+    x = work.space + (at(work, below, A) + first * x_stride)
+    z = work.space + (at(work, layer, A) + first * z_stride)
+    weight, bias = work.params + at(work, layer, W), work.params + at(work, layer, B)
+    panel = 2 * lanes(z)
+    for column in range(0, width, panel):
+        columns = min(panel, width - column)
+        b = weight + column * depth
+        product_rows(
+            x, x_stride, 1, b, columns, z + column, z_stride, n_in, last - first, columns, FROM_ROW, bias + column
+        )
+        activation.feed(act, work.betas[layer], z + column, z_stride, last - first, columns)
+
+
+@kernel
+def delta(work, layer, first, last):
+    """D of the layer, rows first to last, from D of the layer above."""
+    above = layer + 1
+    d_stride, x_stride = at(work, above, STRIDE), at(work, layer, STRIDE)
+    n_out, depth, width = at(work, above, N_OUT), at(work, above, WIDTH), at(work, layer, WIDTH)
+    d = work.space + (at(work, above, D) + first * d_stride)
+    a = work.space + (at(work, layer, A) + first * x_stride)
+    dx = work.space + (at(work, layer, D) + first * x_stride)
+    transposed = work.space + at(work, above, T)
+    act, beta = at(work, layer, ACTIVATION), work.betas[layer]
+    panel = 2 * lanes(dx)
+    for column in range(0, width, panel):
+        columns = min(panel, width - column)
+        b = transposed + column * depth
+        c = dx + column
+        product_rows(d, d_stride, 1, b, columns, c, x_stride, n_out, last - first, columns, FROM_ZERO, c)
+        activation.delta(act, beta, c, a + column, x_stride, last - first, columns)
+
+
+@kernel
+def weight_gradient(work, layer, column, columns, k, rows, count, out, start):
+    """dW rows k to k + rows of one panel into `out` (rows, columns), over `count` rows of the batch."""
+    below = layer - 1
+    x_stride, d_stride = at(work, below, STRIDE), at(work, layer, STRIDE)
+    x = work.space + (at(work, below, A) + k)
+    d = work.space + (at(work, layer, D) + column)
+    product_rows(x, 1, x_stride, d, d_stride, out, columns, count, rows, columns, start, out)
+
+
+@kernel
+def bias_gradient(d, stride, columns, count, out, add):
+    """db (columns,) = sum of d (count, columns) over its rows, added to `out` where `add`; four sums side by side."""
+    whole = count - count % 4
+    for j in range(0, columns, lanes(d)):
+        s0 = s1 = s2 = s3 = fill(d, 0.0)
+        p = d + j
+        for _ in range(0, whole, 4):
+            s0 = s0 + load(p)
+            s1 = s1 + load(p + stride)
+            s2 = s2 + load(p + 2 * stride)
+            s3 = s3 + load(p + 3 * stride)
+            p = p + 4 * stride
+        for _ in range(whole, count):
+            s0 = s0 + load(p)
+            p = p + stride
+        total = (s0 + s1) + (s2 + s3)
+        store(out + j, load(out + j) + total if add else total)
+
+
+@kernel
+def refresh_transposed(work, layer, column, columns, k, rows):
+    """Copy rows k to k + rows of one panel of W into the transposed panels; k starts a panel of these."""
+    depth, width, n = at(work, layer, DEPTH), at(work, layer, WIDTH), lanes(work.params)
+    columns_t = min(2 * n, depth - k)
+    source = work.params + (at(work, layer, W) + column * depth + k * columns)
+    target = work.space + (at(work, layer, T) + k * width + column * columns_t)
+    for i in range(0, rows, n):
+        for j in range(0, columns, n):
+            transpose(source + (i * columns + j), columns, target + (j * columns_t + i), columns_t)

@@ -1,0 +1,147 @@
+"""What Python calls: epochs of training, evaluation and prediction, each entered by every thread of a team."""
+
+from fastnn_kernels import output, penalty
+from fastnn_kernels.jit import entry, kernel
+from fastnn_kernels.layout import A, ACTIVATION, N_OUT, STRIDE, WIDTH
+from fastnn_kernels.native import fill, lanes, load, store, sum_lanes
+from fastnn_kernels.native.atomic import fetch_add, load_acquire, store_release
+from fastnn_kernels.optimizer import PENALTY_L1, PENALTY_L2
+from fastnn_kernels.rng import shuffle
+from fastnn_kernels.step import feed_hidden, refresh_all_transposed, step
+from fastnn_kernels.team import DIVERGED, END, EPOCH, FLAG, GOES_ON, HITS, PROGRESS, STOPPED, meet, raise_flag
+from fastnn_kernels.work import LAYERS, LOSSES, PARAMETERS, SEED, SHUFFLED, addresses, at, share
+
+KEEP_AFTER = 32  # steps between two copies of the weights: they cost a few percent of one step
+
+
+@kernel
+def _new_order(work, count, epoch):
+    for i in range(count):
+        work.order[i] = work.samples[i]
+    if work.numbers[SHUFFLED]:
+        shuffle(work.order, count, work.numbers[SEED], epoch)
+
+
+@kernel
+def _check_share(work, rank, size):
+    """Raise the flag if this worker's share of the parameters is not finite."""
+    n = lanes(work.params)
+    first, last = share(work.numbers[PARAMETERS] // n, rank, size)
+    check = fill(work.params, 0.0)
+    for i in range(first * n, last * n, n):
+        check = check + load(work.params + i) * 0.0
+    if sum_lanes(check) != 0.0:
+        raise_flag(work.words)
+
+
+@kernel
+def _keep_share(work, rank, size):
+    """This worker's share of copying the parameters, which are good, to where they are kept."""
+    n = lanes(work.params)
+    first, last = share(work.numbers[PARAMETERS] // n, rank, size)
+    for i in range(first * n, last * n, n):
+        store(work.kept + i, load(work.params + i))
+
+
+@kernel
+def _epoch(work, rank, size, count, batch, t):
+    """All steps of one epoch; returns the state of the run, the step reached and rank 0's sum of losses."""
+    loss, hits, start = 0.0, 0, 0
+    while start < count:
+        here = min(batch, count - start)
+        state, batch_loss, batch_hits = step(work, rank, size, start, here, t + 1)
+        if state != GOES_ON:
+            return state, t, loss
+        t += 1
+        loss += batch_loss
+        hits += batch_hits
+        start += here
+        if rank == 0:
+            work.words[PROGRESS] += 1
+    fetch_add(work.words + HITS, hits)
+    _check_share(work, rank, size)
+    if not meet(work.words, size):
+        return STOPPED, t, loss
+    return DIVERGED if load_acquire(work.words + FLAG) else GOES_ON, t, loss
+
+
+@entry
+def train(rank, size, arrays, batch, epochs, epoch, t, history):
+    """Train for `epochs` epochs; `epoch` of them and t steps were done before.
+
+    arrays: work.Arrays; history: float64 (epochs, 2), becomes mean loss and hits of each epoch. words[END] says how
+    it ended, words[EPOCH] and words[PROGRESS] how far it came. After DIVERGED the last good weights are in `kept`.
+    """
+    work = addresses(arrays)
+    count = arrays.samples.size
+    kept_at = t
+    refresh_all_transposed(work, rank, size)
+    for e in range(epochs):
+        if rank == 0:
+            _new_order(work, count, epoch + e)
+        if not meet(work.words, size):
+            return
+        state, t, loss = _epoch(work, rank, size, count, batch, t)
+        if state != GOES_ON:
+            if rank == 0:
+                store_release(work.words + END, state)
+            return
+        if t - kept_at >= KEEP_AFTER:
+            _keep_share(work, rank, size)
+            kept_at = t
+        if rank == 0:
+            l1, l2 = work.constants[PENALTY_L1], work.constants[PENALTY_L2]
+            history[e, 0] = loss / count + (penalty.cost(work, l1, l2) if l1 + l2 > 0.0 else 0.0)
+            history[e, 1] = work.words[HITS]
+            work.words[HITS] = 0
+            store_release(work.words + EPOCH, e + 1)
+
+
+@entry
+def gradient(rank, size, arrays):
+    """The gradient of the mean loss over all samples, into arrays.gradient; the optimizer must be "none"."""
+    work = addresses(arrays)
+    count = arrays.samples.size
+    refresh_all_transposed(work, rank, size)
+    if rank == 0:
+        _new_order(work, count, 0)
+    if meet(work.words, size):
+        step(work, rank, size, 0, count, 1)
+
+
+@entry
+def evaluate(rank, size, arrays, block, losses, hits):
+    """Losses summed over each block of rows, and hits in it: float64 (blocks,), int64 (blocks,).
+
+    arrays.order names the rows. Blocks do not depend on the number of threads, so their sums do not either.
+    """
+    work = addresses(arrays)
+    first = rank * block
+    for b in range(rank, losses.size, size):
+        count = min(block, arrays.order.size - b * block)
+        begin = b * block - first
+        feed_hidden(work, first, first + count, begin)
+        hits[b], _ = output.losses(work, first, first + count, begin, 1.0)
+        total = 0.0
+        for row in range(first, first + count):
+            total += work.space[work.numbers[LOSSES] + row]
+        losses[b] = total
+
+
+@entry
+def predict(rank, size, arrays, block, out):
+    """Outputs of the last activation for the rows that arrays.order names: out, float (rows, n_out)."""
+    work = addresses(arrays)
+    layer = work.numbers[LAYERS]
+    n_out, width, stride = at(work, layer, N_OUT), at(work, layer, WIDTH), at(work, layer, STRIDE)
+    act, beta = at(work, layer, ACTIVATION), work.betas[layer]
+    first = rank * block
+    z = work.space + (at(work, layer, A) + first * stride)
+    blocks = (arrays.order.size + block - 1) // block
+    for b in range(rank, blocks, size):
+        count = min(block, arrays.order.size - b * block)
+        feed_hidden(work, first, first + count, b * block - first)
+        output.activate(act, beta, z, stride, count, width, n_out)
+        for row in range(count):
+            for j in range(n_out):
+                out[b * block + row, j] = z[row * stride + j]

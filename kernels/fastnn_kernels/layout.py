@@ -1,0 +1,158 @@
+"""Where everything lies: parameters in panels, activations in padded rows, one workspace.
+
+Weights of a layer, (n_in, n_out), lie in panels of NR = 2 vectors of columns: [width / NR][depth][NR], where width
+and depth are n_out and n_in rounded up to PAD. The last panel is one vector wide where the width asks for that.
+Behind the panels lies the bias, width long. From the second layer on the workspace also holds the transposed panels,
+[width of n_in / NR][width of n_out][NR], which the backward product reads. Activations and deltas are row-major
+(rows, width), their row stride never a multiple of 2048 bytes: the rows of a tile would share one set of the cache.
+
+Padding is zero where parameters lie, and stays zero. Padding of activations may hold anything finite.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from fastnn_kernels import machine
+
+# Columns of the layer table. Row 0 is the input, row l the layer l.
+N_IN = 0  # neurons before the layer
+N_OUT = 1  # neurons of the layer
+DEPTH = 2  # n_in, rounded up
+WIDTH = 3  # n_out, rounded up
+STRIDE = 4  # elements from one row of activations or deltas to the next
+W = 5  # offset of the weight panels in the parameters
+B = 6  # offset of the bias in the parameters
+T = 7  # offset of the transposed panels in the workspace
+A = 8  # offset of the activations in the workspace
+D = 9  # offset of the deltas in the workspace
+ACTIVATION = 10  # code, see activation.py
+COLUMNS = 11
+
+ALIGNMENT = 64  # bytes: a cache line
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """Where the parameters of a network lie in its flat vector.
+
+    sizes: neurons of the input and of every layer; table: int64 (layers + 1, COLUMNS), the workspace's columns still
+    zero; count: elements of the flat vector.
+    """
+
+    sizes: tuple[int, ...]
+    dtype: np.dtype
+    table: np.ndarray
+    count: int
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Where everything else lies while `rows` rows go through the network on `threads` threads.
+
+    table: the complete layer table; losses: offset of a loss for each row; scratch: offset of the first thread's
+    scratch, scratch_size elements each; count: elements of the workspace.
+    """
+
+    table: np.ndarray
+    rows: int
+    threads: int
+    losses: int
+    scratch: int
+    scratch_size: int
+    count: int
+
+
+def pad(dtype: np.dtype) -> int:
+    """What widths and depths are rounded up to: whole vectors, whole tiles."""
+    return max(machine.lanes(dtype), machine.UNIT)
+
+
+def round_up(n: int, multiple: int) -> int:
+    return -(-n // multiple) * multiple
+
+
+def row_stride(width: int, dtype: np.dtype) -> int:
+    """The row stride of activations that are `width` wide."""
+    return width + pad(dtype) if width * dtype.itemsize % 2048 == 0 else width
+
+
+def parameters(sizes: Sequence[int], activations: Sequence[int], dtype: np.dtype) -> Parameters:
+    """Lay out the parameters; activations: one code a layer."""
+    table = np.zeros((len(sizes), COLUMNS), np.int64)
+    count = 0
+    for layer, n_out in enumerate(sizes):
+        row = table[layer]
+        row[N_OUT], row[WIDTH] = n_out, round_up(n_out, pad(dtype))
+        row[STRIDE] = row_stride(row[WIDTH], dtype)
+        if layer:
+            row[N_IN], row[DEPTH] = sizes[layer - 1], table[layer - 1, WIDTH]
+            row[ACTIVATION] = activations[layer - 1]
+            row[W], row[B] = count, count + row[WIDTH] * row[DEPTH]
+            count = _aligned(row[B] + row[WIDTH], dtype)
+    return Parameters(tuple(sizes), dtype, table, count)
+
+
+def workspace(layout: Parameters, rows: int, threads: int) -> Workspace:
+    """Lay out activations, deltas, transposed panels and scratch for passes of up to `rows` rows."""
+    dtype, table = layout.dtype, layout.table.copy()
+    rows = round_up(rows, machine.UNIT)
+    panel = 2 * machine.lanes(dtype)
+    count = 0
+    for layer in range(len(table)):
+        row = table[layer]
+        for column in (A, D) if layer else (A,):
+            row[column] = count
+            count = _aligned(count + rows * row[STRIDE], dtype)
+        if layer > 1:
+            row[T] = count
+            count = _aligned(count + row[WIDTH] * row[DEPTH], dtype)
+    losses, count = count, _aligned(count + rows, dtype)
+    scratch_size = _aligned(panel * panel, dtype)
+    return Workspace(table, rows, threads, losses, count, scratch_size, count + threads * scratch_size)
+
+
+def _aligned(count: int, dtype: np.dtype) -> int:
+    return int(round_up(count, ALIGNMENT // dtype.itemsize))
+
+
+def zeros(count: int, dtype: np.dtype) -> np.ndarray:
+    """A flat array of zeros that starts on a cache line."""
+    raw = np.zeros(count * dtype.itemsize + ALIGNMENT, np.uint8)
+    start = -raw.ctypes.data % ALIGNMENT
+    return raw[start : start + count * dtype.itemsize].view(dtype)
+
+
+def panels(layout: Parameters, layer: int, flat: np.ndarray) -> list[np.ndarray]:
+    """The panels of a layer as views (depth, columns) of a flat vector, from left to right."""
+    row = layout.table[layer]
+    width, depth, start = int(row[WIDTH]), int(row[DEPTH]), int(row[W])
+    full = 2 * machine.lanes(layout.dtype)
+    views = []
+    for column in range(0, width, full):
+        columns = min(full, width - column)
+        views.append(flat[start : start + depth * columns].reshape(depth, columns))
+        start += depth * columns
+    return views
+
+
+def get_layer(layout: Parameters, layer: int, flat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Weight (n_in, n_out) and bias (n_out,) of a layer of a flat vector, as copies."""
+    row = layout.table[layer]
+    weight = np.concatenate(panels(layout, layer, flat), axis=1)[: row[N_IN], : row[N_OUT]]
+    return np.ascontiguousarray(weight), flat[row[B] : row[B] + row[N_OUT]].copy()
+
+
+def set_layer(layout: Parameters, layer: int, flat: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> None:
+    """Write weight (n_in, n_out) and bias (n_out,) into a flat vector."""
+    row = layout.table[layer]
+    n_in, n_out = int(row[N_IN]), int(row[N_OUT])
+    column = 0
+    for view in panels(layout, layer, flat):
+        columns = min(view.shape[1], n_out - column)
+        view[:n_in, :columns] = weight[:, column : column + columns]
+        column += columns
+    flat[row[B] : row[B] + n_out] = bias

@@ -1,0 +1,90 @@
+"""Losses of one row of outputs, with their derivatives.
+
+Each function takes the row of outputs (yhat, or the logits z where the loss is computed from them), the row d that
+holds the targets y, and writes over d the derivative times `scale`. It returns the loss of the row: summed over the
+outputs, not averaged. n_out outputs count; the padding up to whole vectors becomes 0.
+"""
+
+import numpy as np
+
+from fastnn_kernels.elementary import exp, log, log1p, sigmoid
+from fastnn_kernels.jit import kernel
+from fastnn_kernels.native import absolute, fill, first_lanes, fma, lanes, load, max_lanes, maximum, select, store, sum_lanes
+
+CODES = {"mse": 0, "half_mse": 1, "mae": 2, "binary_cross_entropy": 3, "cross_entropy": 4}
+MSE, HALF_MSE, MAE, BINARY_CROSS_ENTROPY, CROSS_ENTROPY = range(5)
+
+
+@kernel
+def squared(yhat, d, n_out, factor, scale):
+    """factor * sum (yhat - y)^2; derivative 2 factor (yhat - y)"""
+    total = fill(d, 0.0)
+    for j in range(0, n_out, lanes(d)):
+        r = select(first_lanes(d, n_out - j), load(yhat + j) - load(d + j), 0.0)
+        total = total + r * r
+        store(d + j, r * (2.0 * factor * scale))
+    return factor * sum_lanes(total)
+
+
+@kernel
+def absolute_error(yhat, d, n_out, scale):
+    """sum abs(yhat - y); derivative sgn(yhat - y), 0 at 0"""
+    total = fill(d, 0.0)
+    for j in range(0, n_out, lanes(d)):
+        r = select(first_lanes(d, n_out - j), load(yhat + j) - load(d + j), 0.0)
+        total = total + absolute(r)
+        store(d + j, select(r > 0.0, fill(r, scale), select(r < 0.0, fill(r, -scale), 0.0)))
+    return sum_lanes(total)
+
+
+@kernel
+def binary_cross_entropy(z, d, n_out, scale):
+    """sum ln(1 + e^z) - y z; derivative sigmoid(z) - y"""
+    total = fill(d, 0.0)
+    for j in range(0, n_out, lanes(d)):
+        keep = first_lanes(d, n_out - j)
+        logit, y = load(z + j), load(d + j)
+        term = maximum(fill(logit, 0.0), logit) - logit * y + log1p(exp(-absolute(logit)))
+        total = total + select(keep, term, 0.0)
+        store(d + j, select(keep, (sigmoid(logit) - y) * scale, 0.0))
+    return sum_lanes(total)
+
+
+@kernel
+def _highest(z, n_out):
+    top = fill(z, -np.inf)
+    for j in range(0, n_out, lanes(z)):
+        top = maximum(top, select(first_lanes(z, n_out - j), load(z + j), -np.inf))
+    return max_lanes(top)
+
+
+@kernel
+def softmax(z, n_out):
+    """z -> e^z / sum e^z in place."""
+    highest = _highest(z, n_out)
+    total = fill(z, 0.0)
+    for j in range(0, n_out, lanes(z)):
+        e = select(first_lanes(z, n_out - j), exp(load(z + j) - highest), 0.0)
+        store(z + j, e)
+        total = total + e
+    whole = sum_lanes(total)
+    for j in range(0, n_out, lanes(z)):
+        store(z + j, load(z + j) / whole)
+
+
+@kernel
+def cross_entropy(z, d, n_out, scale):
+    """-sum y ln softmax(z); derivative softmax(z) - y, for targets that sum to 1. Overwrites z."""
+    highest = _highest(z, n_out)
+    total = fill(z, 0.0)
+    weighted = fill(z, 0.0)
+    for j in range(0, n_out, lanes(z)):
+        shifted = load(z + j) - highest
+        weighted = fma(load(d + j), shifted, weighted)
+        e = select(first_lanes(z, n_out - j), exp(shifted), 0.0)
+        store(z + j, e)
+        total = total + e
+    whole = sum_lanes(total)
+    for j in range(0, n_out, lanes(z)):
+        store(d + j, (load(z + j) / whole - load(d + j)) * scale)
+    return max_lanes(log(fill(z, whole))) - sum_lanes(weighted)

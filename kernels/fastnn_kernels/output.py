@@ -1,0 +1,132 @@
+"""The end of the feed: the output activation, the loss of every row, the delta of the last layer, hits counted.
+
+Softmax with cross-entropy and sigmoid with binary cross-entropy are computed from the logits, where delta = yhat - y.
+Every other pair applies the activation, takes the loss's derivative and multiplies by the activation's.
+"""
+
+import numpy as np
+
+from fastnn_kernels import activation, loss
+from fastnn_kernels.jit import kernel
+from fastnn_kernels.layout import A, ACTIVATION, D, N_OUT, STRIDE, WIDTH
+from fastnn_kernels.loss import BINARY_CROSS_ENTROPY, CROSS_ENTROPY, HALF_MSE, MAE
+from fastnn_kernels.native import fill, first_lanes, fma, lanes, load, select, store, sum_lanes
+from fastnn_kernels.work import (
+    ACCURACY,
+    BINARY,
+    CLASSES,
+    LABELS,
+    LAYERS,
+    LOSS,
+    LOSSES,
+    TARGET,
+    at,
+)
+
+
+@kernel
+def activate(code, beta, z, stride, rows, width, n_out):
+    """The output activation of a block of rows, in place; softmax included."""
+    if code == activation.SOFTMAX:
+        for _ in range(rows):
+            loss.softmax(z, n_out)
+            z = z + stride
+    else:
+        activation.feed(code, beta, z, stride, rows, width)
+
+
+@kernel
+def _target_row(work, sample, d, n_out, width):
+    """Write the targets of a sample into the row d; one-hot where labels were given."""
+    for j in range(0, width, lanes(d)):
+        store(d + j, fill(d, 0.0))
+    if work.numbers[TARGET] == LABELS:
+        d[work.labels[sample]] = 1.0
+    else:
+        y = work.targets + sample * n_out
+        for j in range(n_out):
+            d[j] = y[j]
+
+
+@kernel
+def _argmax(row, n):
+    best = 0
+    for j in range(1, n):
+        if row[j] > row[best]:
+            best = j
+    return best
+
+
+@kernel
+def _hits(kind, border, yhat, y, n_out):
+    """How many of a row's answers are right: the class (0 or 1), or each of n_out yes-or-no outputs."""
+    if kind == CLASSES:
+        return np.int64(_argmax(yhat, n_out) == _argmax(y, n_out))
+    hits = 0
+    if kind == BINARY:
+        for j in range(n_out):
+            hits += np.int64((yhat[j] > border) == (y[j] > 0.5))
+    return hits
+
+
+@kernel
+def _softmax_delta(d, a, n_out):
+    """d -> a * (d - sum d a): through softmax's Jacobian, in place."""
+    dot = fill(d, 0.0)
+    for j in range(0, n_out, lanes(d)):
+        dot = fma(load(d + j), select(first_lanes(d, n_out - j), load(a + j), 0.0), dot)
+    total = sum_lanes(dot)
+    for j in range(0, n_out, lanes(d)):
+        keep = first_lanes(d, n_out - j)
+        store(d + j, select(keep, load(a + j) * (load(d + j) - total), 0.0))
+
+
+@kernel
+def _general_loss(code, yhat, d, n_out, scale):
+    if code == MAE:
+        return loss.absolute_error(yhat, d, n_out, scale)
+    factor = 0.5 if code == HALF_MSE else 1.0
+    return loss.squared(yhat, d, n_out, factor, scale)
+
+
+@kernel
+def _row_loss(code, act, beta, z, d, stride, n_out, width, scale):
+    """Loss of one row, its delta written over the targets in d."""
+    if code == CROSS_ENTROPY:
+        return loss.cross_entropy(z, d, n_out, scale)
+    if code == BINARY_CROSS_ENTROPY:
+        return loss.binary_cross_entropy(z, d, n_out, scale)
+    value = _general_loss(code, z, d, n_out, scale)
+    if act == activation.SOFTMAX:
+        _softmax_delta(d, z, n_out)
+    else:
+        activation.delta(act, beta, d, z, stride, 1, width)
+    return value
+
+
+@kernel
+def losses(work, first, last, start, mean_over):
+    """Loss and delta of the batch's rows first to last (exclusive), from the logits in the last layer's A.
+
+    start: position of the batch's row 0 in the order; mean_over: samples that the gradient is averaged over.
+    Writes D of the last layer and the row losses; returns (hits, whether every loss was finite).
+    """
+    layer = work.numbers[LAYERS]
+    n_out, width, stride = at(work, layer, N_OUT), at(work, layer, WIDTH), at(work, layer, STRIDE)
+    act, beta, code = at(work, layer, ACTIVATION), work.betas[layer], work.numbers[LOSS]
+    fused = code == CROSS_ENTROPY or code == BINARY_CROSS_ENTROPY
+    per_row = 1.0 if code == HALF_MSE or code == CROSS_ENTROPY else 1.0 / n_out
+    scale = per_row / mean_over
+    border = 0.0 if fused else 0.5
+    hits, finite = 0, True
+    for row in range(first, last):
+        z = work.space + (at(work, layer, A) + row * stride)
+        d = work.space + (at(work, layer, D) + row * stride)
+        _target_row(work, work.order[start + row], d, n_out, width)
+        if not fused:
+            activate(act, beta, z, stride, 1, width, n_out)
+        hits += _hits(work.numbers[ACCURACY], border, z, d, n_out)
+        value = per_row * _row_loss(code, act, beta, z, d, stride, n_out, width, scale)
+        work.space[work.numbers[LOSSES] + row] = value
+        finite = finite and np.isfinite(value)
+    return hits, finite

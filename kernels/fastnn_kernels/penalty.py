@@ -1,0 +1,31 @@
+"""Penalties on weights, never on biases: l2 / 2 sum w^2 + l1 sum abs(w).
+
+The users' lambda is divided by the number of training samples m before it comes here: l2 = lambda / m, l1 = lambda / m.
+"""
+
+from fastnn_kernels.jit import kernel
+from fastnn_kernels.layout import DEPTH, W, WIDTH
+from fastnn_kernels.native import absolute, fill, fma, lanes, load, select, sum_lanes
+from fastnn_kernels.work import LAYERS, at
+
+
+@kernel
+def penalized(g, w, l1, l2):
+    """The gradient vector g with the penalty's derivative l2 w + l1 sgn(w) added; sgn(0) = 0."""
+    sign = select(w > 0.0, fill(w, l1), select(w < 0.0, fill(w, -l1), 0.0))
+    return g + fma(w, l2, sign)
+
+
+@kernel
+def cost(work, l1, l2):
+    """What the penalty adds to the loss; padding is zero and adds nothing."""
+    total = 0.0
+    for layer in range(1, work.numbers[LAYERS] + 1):
+        weight = work.params + at(work, layer, W)
+        squares = sizes = fill(weight, 0.0)
+        for i in range(0, at(work, layer, DEPTH) * at(work, layer, WIDTH), lanes(weight)):
+            w = load(weight + i)
+            squares = fma(w, w, squares)
+            sizes = sizes + absolute(w)
+        total += 0.5 * l2 * sum_lanes(squares) + l1 * sum_lanes(sizes)
+    return total
