@@ -46,6 +46,5 @@ def unknown_name(what: str, given: object, known: Iterable[str]) -> InputError:
     """
     names = sorted(known)
     near = difflib.get_close_matches(str(given).lower(), names, n=1, cutoff=0.5)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    return InputError(f"unknown {what} {given!r}{hint} Known: {', '.join(names)}" if hint
-                      else f"unknown {what} {given!r}. Known: {', '.join(names)}")
+    hint = f"; did you mean {near[0]!r}?" if near else "."
+    return InputError(f"unknown {what} {given!r}{hint} Known: {', '.join(names)}")

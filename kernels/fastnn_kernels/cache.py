@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 
 from numba.core import caching
+from numba.core.registry import cpu_target
 from numba.misc.appdirs import AppDirs
 
 
@@ -88,6 +89,13 @@ class PackageCache(caching.FunctionCache):
         except Exception:  # a truncated or foreign file: whatever unpickling it raises, it is of no use
             self.flush()
             return None
+
+    def holds(self, sig):
+        """Whether there is compiled code for this signature."""
+        try:
+            return self._index_key(sig, cpu_target.target_context.codegen()) in self._cache_file._load_index()
+        except Exception:  # as in load_overload
+            return False
 
     def save_overload(self, sig, data):
         try:

@@ -9,7 +9,7 @@ from fastnn_kernels.optimizer import PENALTY_L1, PENALTY_L2
 from fastnn_kernels.rng import shuffle
 from fastnn_kernels.step import feed_hidden, refresh_all_transposed, step
 from fastnn_kernels.team import DIVERGED, END, EPOCH, FLAG, GOES_ON, HITS, PROGRESS, STOPPED, meet, raise_flag
-from fastnn_kernels.work import LAYERS, LOSSES, PARAMETERS, SEED, SHUFFLED, addresses, at, share
+from fastnn_kernels.work import LAYERS, LOSSES, PARAMETERS, SAMPLES, SEED, SHUFFLED, at, open_work, share
 
 KEEP_AFTER = 32  # steps between two copies of the weights: they cost a few percent of one step
 
@@ -66,14 +66,14 @@ def _epoch(work, rank, size, count, batch, t):
 
 
 @entry
-def train(rank, size, arrays, batch, epochs, epoch, t, history):
+def train(rank, size, params, addresses, batch, epochs, epoch, t, history):
     """Train for `epochs` epochs; `epoch` of them and t steps were done before.
 
-    arrays: work.Arrays; history: float64 (epochs, 2), becomes mean loss and hits of each epoch. words[END] says how
+    addresses: of work.Arrays; params: one of them, for its dtype; history: float64 (epochs, 2), becomes mean loss and hits of each epoch. words[END] says how
     it ended, words[EPOCH] and words[PROGRESS] how far it came. After DIVERGED the last good weights are in `kept`.
     """
-    work = addresses(arrays)
-    count = arrays.samples.size
+    work = open_work(params, addresses)
+    count = work.numbers[SAMPLES]
     kept_at = t
     refresh_all_transposed(work, rank, size)
     for e in range(epochs):
@@ -98,10 +98,10 @@ def train(rank, size, arrays, batch, epochs, epoch, t, history):
 
 
 @entry
-def gradient(rank, size, arrays):
-    """The gradient of the mean loss over all samples, into arrays.gradient; the optimizer must be "none"."""
-    work = addresses(arrays)
-    count = arrays.samples.size
+def gradient(rank, size, params, addresses):
+    """The gradient of the mean loss over all samples, into `gradient`; the optimizer must be "none"."""
+    work = open_work(params, addresses)
+    count = work.numbers[SAMPLES]
     refresh_all_transposed(work, rank, size)
     if rank == 0:
         _new_order(work, count, 0)
@@ -110,15 +110,15 @@ def gradient(rank, size, arrays):
 
 
 @entry
-def evaluate(rank, size, arrays, block, losses, hits):
+def evaluate(rank, size, params, addresses, block, losses, hits):
     """Losses summed over each block of rows, and hits in it: float64 (blocks,), int64 (blocks,).
 
-    arrays.order names the rows. Blocks do not depend on the number of threads, so their sums do not either.
+    `order` names the rows. Blocks do not depend on the number of threads, so their sums do not either.
     """
-    work = addresses(arrays)
+    work = open_work(params, addresses)
     first = rank * block
     for b in range(rank, losses.size, size):
-        count = min(block, arrays.order.size - b * block)
+        count = min(block, work.numbers[SAMPLES] - b * block)
         begin = b * block - first
         feed_hidden(work, first, first + count, begin)
         hits[b], _ = output.losses(work, first, first + count, begin, 1.0)
@@ -129,17 +129,17 @@ def evaluate(rank, size, arrays, block, losses, hits):
 
 
 @entry
-def predict(rank, size, arrays, block, out):
-    """Outputs of the last activation for the rows that arrays.order names: out, float (rows, n_out)."""
-    work = addresses(arrays)
+def predict(rank, size, params, addresses, block, out):
+    """Outputs of the last activation for the rows that `order` names: out, float (rows, n_out)."""
+    work = open_work(params, addresses)
     layer = work.numbers[LAYERS]
     n_out, width, stride = at(work, layer, N_OUT), at(work, layer, WIDTH), at(work, layer, STRIDE)
     act, beta = at(work, layer, ACTIVATION), work.betas[layer]
     first = rank * block
     z = work.space + (at(work, layer, A) + first * stride)
-    blocks = (arrays.order.size + block - 1) // block
+    blocks = (work.numbers[SAMPLES] + block - 1) // block
     for b in range(rank, blocks, size):
-        count = min(block, arrays.order.size - b * block)
+        count = min(block, work.numbers[SAMPLES] - b * block)
         feed_hidden(work, first, first + count, b * block - first)
         output.activate(act, beta, z, stride, count, width, n_out)
         for row in range(count):

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
-from numba import njit, types
+from numba import njit, typeof, types
 from numba.core import compiler
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
@@ -143,3 +143,18 @@ def entry(function: Callable) -> Callable:
     if os.environ.get("NUMBA_DISABLE_JIT", "0") == "0":
         dispatcher._cache = PackageCache(dispatcher.py_func)
     return dispatcher
+
+
+def ensure_compiled(function: Callable, args: tuple, report: Callable[[str], None]) -> None:
+    """Compile an entry for the types of these arguments, or read it from the cache, before it is called.
+
+    Tells `report` where that takes seconds.
+    """
+    if not hasattr(function, "overloads"):
+        return  # NUMBA_DISABLE_JIT
+    signature = tuple(typeof(arg) for arg in args)
+    if signature in function.overloads:
+        return
+    if not function._cache.holds(signature):
+        report(f"compiling {function.__name__}: once for this processor and version, some seconds")
+    function.compile(signature)

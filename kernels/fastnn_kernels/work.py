@@ -1,7 +1,6 @@
 """Everything that a compiled run reads and writes, under one name: what Python passes, and what kernels see.
 
-Python passes `Arrays`; the kernels see `Work`: the same as typed addresses, since passing arrays to inner functions
-would count references at every call.
+Python passes the addresses of `Arrays`; the kernels see `Work`: the same as typed pointers.
 """
 
 from typing import NamedTuple
@@ -10,7 +9,7 @@ import numpy as np
 
 from fastnn_kernels.jit import inline, kernel
 from fastnn_kernels.layout import COLUMNS
-from fastnn_kernels.native import address
+from fastnn_kernels.native import pointer
 
 # Indices of `numbers`: what is whole.
 LAYERS = 0  # layers that have weights
@@ -27,14 +26,15 @@ COLUMNS_IN = 10  # columns of the data
 NORMALIZED = 11  # whether shift and scale are applied to the data
 SEED = 12  # of the shuffles
 SHUFFLED = 13  # whether every epoch has a new order
-NUMBERS = 14
+SAMPLES = 14  # rows that take part
+NUMBERS = 15
 
 LABELS, DENSE = 0, 1
 NOTHING, CLASSES, BINARY = 0, 1, 2
 
 
 class Arrays(NamedTuple):
-    """What Python passes. float: the dtype of the network.
+    """What Python passes, in this order as addresses. float: the dtype of the network.
 
     table, numbers: int64; betas: float64, a constant per row of the table; constants: float64, see optimizer.py;
     params, gradient, kept: float, flat; state: float, two flat vectors behind each other, as far as the optimizer
@@ -61,9 +61,16 @@ class Arrays(NamedTuple):
     order: np.ndarray
     words: np.ndarray
 
+    def addresses(self) -> np.ndarray:
+        """int64, one address an array. They hold as long as this object lives.
+
+        Numbers, not arrays, since a read-only or unaligned array would be another type: another compilation.
+        """
+        return np.array([array.ctypes.data for array in self], np.int64)
+
 
 class Work(NamedTuple):
-    """The same as addresses."""
+    """The same as pointers, by the same names."""
 
     table: object
     numbers: object
@@ -85,26 +92,27 @@ class Work(NamedTuple):
 
 
 @inline
-def addresses(a):
-    """Work from Arrays."""
+def open_work(params, addresses):
+    """Work from the addresses of Arrays; params: any array of the network's dtype."""
+    a = addresses
     return Work(
-        address(a.table, 0),
-        address(a.numbers, 0),
-        address(a.betas, 0),
-        address(a.constants, 0),
-        address(a.params, 0),
-        address(a.state, 0),
-        address(a.gradient, 0),
-        address(a.kept, 0),
-        address(a.space, 0),
-        address(a.X, 0),
-        address(a.shift, 0),
-        address(a.scale, 0),
-        address(a.labels, 0),
-        address(a.targets, 0),
-        address(a.samples, 0),
-        address(a.order, 0),
-        address(a.words, 0),
+        pointer(np.int64, a[0]),
+        pointer(np.int64, a[1]),
+        pointer(np.float64, a[2]),
+        pointer(np.float64, a[3]),
+        pointer(params, a[4]),
+        pointer(params, a[5]),
+        pointer(params, a[6]),
+        pointer(params, a[7]),
+        pointer(params, a[8]),
+        pointer(params, a[9]),
+        pointer(params, a[10]),
+        pointer(params, a[11]),
+        pointer(np.int32, a[12]),
+        pointer(params, a[13]),
+        pointer(np.int64, a[14]),
+        pointer(np.int64, a[15]),
+        pointer(np.int64, a[16]),
     )
 
 

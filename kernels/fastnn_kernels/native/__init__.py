@@ -2,7 +2,7 @@
 
 from fastnn_kernels.native import operators as operators  # registers them with Numba
 from fastnn_kernels.native.across import any_lane, max_lanes, sum_lanes, transpose
-from fastnn_kernels.native.pointer import Pointer, address
+from fastnn_kernels.native.pointer import Pointer, address, pointer
 from fastnn_kernels.native.tile import tile_load, tile_rank1, tile_rows, tile_store, tile_zero
 from fastnn_kernels.native.vector import (
     absolute,
@@ -43,6 +43,7 @@ __all__ = [
     "maximum",
     "minimum",
     "pick",
+    "pointer",
     "polynomial",
     "round_even",
     "select",

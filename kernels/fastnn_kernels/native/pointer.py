@@ -1,6 +1,7 @@
 """Typed addresses: what inner kernels take instead of arrays, which would count references at every call.
 
 p = address(array, offset)    the address of element `offset` of a C-contiguous array
+p = pointer(like, number)     the address given as a number, to elements of the dtype of `like`
 p + n                         n elements further
 p[i], p[i] = x                element i, no bounds check
 """
@@ -46,6 +47,20 @@ def address(typingctx, array, offset):
         return builder.gep(data, [_index(context, builder, args[1], sig.args[1])])
 
     return Pointer(array.dtype)(array, offset), codegen
+
+
+@intrinsic
+def pointer(typingctx, like, number):
+    """A numeric address (ndarray.ctypes.data) as a pointer; like: an array, a pointer, or a NumPy scalar type."""
+    if not hasattr(like, "dtype") or not isinstance(number, types.Integer):
+        return None
+    out = Pointer(like.dtype)
+
+    def codegen(context, builder, sig, args):
+        value = _index(context, builder, args[1], sig.args[1])
+        return builder.inttoptr(value, context.get_value_type(out))
+
+    return out(like, number), codegen
 
 
 @infer_global(operator.add)

@@ -1,0 +1,21 @@
+"""PyTorch with network and loss, forwards and backwards, compiled by its inductor; the rest as in torch_eager."""
+
+from __future__ import annotations
+
+import shutil
+
+from bench.peers import missing_package, torch_eager
+
+
+def available() -> str | None:
+    if not any(shutil.which(name) for name in ("g++", "clang++", "cl")):
+        return "torch.compile needs a C++ compiler"
+    return missing_package("torch")
+
+
+class Trainer(torch_eager.Trainer):
+    def prepare(self, loss):
+        """Shapes are compiled in: one variant for full batches and one for a shorter last batch."""
+        import torch
+
+        return torch.compile(loss, dynamic=False, fullgraph=True)

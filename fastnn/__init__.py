@@ -1,0 +1,54 @@
+"""fastnn: the fastest way to train multilayer perceptrons in Python."""
+
+from fastnn import data, errors, plots
+from fastnn.activations import ELU, LeakyReLU, Linear, ReLU, Sigmoid, Softmax, Softplus, Tanh, Threshold
+from fastnn.callbacks import Callback, EarlyStopping
+from fastnn.errors import DivergenceError, FastnnError, FileError, InputError
+from fastnn.initializers import GlorotNormal, GlorotUniform, HeNormal, HeUniform
+from fastnn.layers import Dense
+from fastnn.losses import MAE, MSE, BinaryCrossEntropy, CrossEntropy, HalfMSE
+from fastnn.network import MLP
+from fastnn.optimizers import SGD, Adam, Momentum, Nesterov
+from fastnn.penalties import L1, L2
+from fastnn.training import History
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ELU",
+    "L1",
+    "L2",
+    "MAE",
+    "MLP",
+    "MSE",
+    "SGD",
+    "Adam",
+    "BinaryCrossEntropy",
+    "Callback",
+    "CrossEntropy",
+    "Dense",
+    "DivergenceError",
+    "EarlyStopping",
+    "FastnnError",
+    "FileError",
+    "GlorotNormal",
+    "GlorotUniform",
+    "HalfMSE",
+    "HeNormal",
+    "HeUniform",
+    "History",
+    "InputError",
+    "LeakyReLU",
+    "Linear",
+    "Momentum",
+    "Nesterov",
+    "ReLU",
+    "Sigmoid",
+    "Softmax",
+    "Softplus",
+    "Tanh",
+    "Threshold",
+    "data",
+    "errors",
+    "plots",
+]

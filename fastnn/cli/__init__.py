@@ -1,0 +1,39 @@
+"""The command line: train, evaluate, predict, info, warmup."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from fastnn.cli import about, apply, train
+from fastnn.errors import FastnnError
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="fastnn",
+    help="Train multilayer perceptrons fast on the CPU.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for command in (train.train, apply.evaluate, apply.predict, about.info, about.warmup):
+    app.command()(command)
+
+
+def main() -> None:
+    """Run the command line; an error is one line on stderr and exit code 1, wrong usage 2, Ctrl-C 130."""
+    try:
+        app(prog_name="fastnn")
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except (FastnnError, OSError) as error:
+        _fail(str(error))
+    except MemoryError:
+        _fail("not enough memory for this data and network")
+
+
+def _fail(message: str) -> None:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(1)

@@ -1,0 +1,75 @@
+"""What the options of the command line say, as values; typer.BadParameter (exit code 2) for what cannot be read."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from fastnn.errors import FileError
+
+
+def hidden_sizes(text: str) -> list[int]:
+    """ "512,512" -> [512, 512]; "" -> []."""
+    try:
+        sizes = [int(size) for size in text.split(",")] if text.strip() else []
+    except ValueError:
+        sizes = [0]
+    if any(size < 1 for size in sizes):
+        raise typer.BadParameter(
+            f"{text!r} are no layer sizes; give positive integers as in 512,512", param_hint="--layers"
+        )
+    return sizes
+
+
+def batch_size(text: str) -> int | str:
+    """ "128" -> 128; "full" as it is."""
+    if text == "full":
+        return text
+    if not text.isdecimal() or int(text) < 1:
+        raise typer.BadParameter(
+            f"{text!r} is no batch size; give a positive integer or full", param_hint="--batch-size"
+        )
+    return int(text)
+
+
+def penalty(text: str | None) -> Any:
+    """ "l2=1e-4" -> L2(1e-4), "l1=1e-5" -> L1(1e-5)."""
+    import fastnn as fn
+
+    if text is None or text == "none":
+        return None
+    name, _, value = text.partition("=")
+    kinds = {"l1": fn.L1, "l2": fn.L2}
+    try:
+        strength = float(value)
+    except ValueError:
+        strength = -1.0
+    if name.lower() not in kinds or not strength >= 0:
+        raise typer.BadParameter(f"{text!r} is no penalty; give l2=1e-4 or l1=1e-5", param_hint="--penalty")
+    return kinds[name.lower()](strength)
+
+
+def share(value: float, option: str) -> float:
+    """A share of the samples, 0 (none) to below 1."""
+    if not 0 <= value < 1:
+        raise typer.BadParameter(f"{value} is no share; give a number from 0 to below 1", param_hint=option)
+    return value
+
+
+def output_path(path: Path) -> Path:
+    """path, if a file can be written there. Raises FileError before any work is done for it."""
+    if path.is_dir():
+        raise FileError(f"cannot write {path}: it is a folder; give the name of a file")
+    if not path.parent.is_dir():
+        raise FileError(f"cannot write {path}: there is no folder {path.parent}")
+    try:
+        tempfile.TemporaryFile(dir=path.parent).close()
+        if path.exists() and not os.access(path, os.W_OK):
+            raise PermissionError(13, "the file is write-protected")
+    except OSError as error:
+        raise FileError(f"cannot write {path}: {error.strerror or error}") from error
+    return path

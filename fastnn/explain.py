@@ -1,0 +1,69 @@
+"""What a network is and how it runs, in words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fastnn import activations, session
+from fastnn_kernels import layout, machine
+
+if TYPE_CHECKING:
+    from fastnn.network import MLP
+
+
+@dataclass(frozen=True)
+class LastRun:
+    """What the last fit measured. samples_per_second: a value per epoch."""
+
+    batch: int
+    threads: int
+    samples_per_second: list[float]
+
+
+def summary(net: MLP) -> str:
+    """A line per layer: neurons, activation, parameters."""
+    rows = [("layer", "neurons", "activation", "parameters"), ("input", str(net.n_in), "", "")]
+    total = 0
+    for number, layer in enumerate(net.layers, start=1):
+        count = (net.layout.sizes[number - 1] + 1) * layer.units
+        total += count
+        rows.append((f"dense {number}", f"{layer.units:,}", activations.family.name(layer.function), f"{count:,}"))
+    lines = [f"{a:<10}{b:>9}  {c:<12}{d:>14}".rstrip() for a, b, c, d in rows]
+    return "\n".join([*lines, f"{total:,} parameters, {net.dtype}"])
+
+
+def explain(net: MLP, batch: int) -> str:
+    """Vector, tile, threads and memory of a training step, with the reasons."""
+    facts = machine.describe()
+    flops = session.flops_per_sample(net) * batch
+    threads = session.choose_threads(net, batch, None)
+    rows = min(batch, session.PASS_ROWS)
+    space = layout.workspace(net.layout, rows, threads)
+    lines = [
+        f"processor   {facts['processor']}, {facts['vector']}",
+        f"tile        {facts['tile']}",
+        f"step        {batch} samples, {flops / 1e6:,.1f} MFLOP"
+        + (f", in parts of {rows} rows" if batch > rows else ""),
+        f"threads     {threads} of {machine.processors()}: {_why(flops, threads)}",
+        f"memory      parameters {_bytes(net.layout.count * net.dtype.itemsize)}, "
+        f"workspace {_bytes(space.count * net.dtype.itemsize)}",
+    ]
+    if net.last_run is not None and net.last_run.samples_per_second:
+        speeds = sorted(net.last_run.samples_per_second)
+        speed = speeds[len(speeds) // 2]
+        gflops = speed * session.flops_per_sample(net) / 1e9
+        lines.append(
+            f"last fit    {speed:,.0f} samples/s, {gflops:,.1f} GFLOP/s (batch {net.last_run.batch}, "
+            f"{net.last_run.threads} threads)"
+        )
+    return "\n".join(lines)
+
+
+def _why(flops: float, threads: int) -> str:
+    worth = f"a thread is worth its meetings from {session.FLOPS_PER_THREAD / 1e6:g} MFLOP a step"
+    return f"{worth}, and this is {flops / 1e6:,.1f}" if threads == 1 else worth
+
+
+def _bytes(count: int) -> str:
+    return f"{count / 2**20:,.1f} MiB"

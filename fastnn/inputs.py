@@ -1,0 +1,63 @@
+"""The users' X: checked, and converted at most once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastnn.errors import InputError
+from fastnn_kernels import finite
+
+
+def matrix(what: str, X: Any, columns: int, dtype: np.dtype) -> np.ndarray:
+    """X as a C-contiguous array (samples, columns) of the dtype; the very same memory where it is that already.
+
+    Takes whatever NumPy can read as numbers: arrays of any order and stride, memory maps, pandas frames, lists.
+    Raises InputError for other shapes or types, for no rows, and for the first NaN or infinity.
+    """
+    array = numeric(what, X)
+    if array.ndim != 2 or array.shape[1] != columns:
+        raise InputError(f"{what} must have the shape (samples, {columns}), got {_shape(array)}")
+    if len(array) == 0:
+        raise InputError(f"{what} is empty: it has no rows")
+    return converted(what, array, dtype)
+
+
+def numeric(what: str, values: Any) -> np.ndarray:
+    """Any array-like of real numbers as an array. Raises InputError for other types."""
+    if type(values).__module__.startswith("scipy.sparse"):
+        raise InputError(f"{what} is a sparse matrix; give {what}.toarray()")
+    try:
+        array = np.asarray(values)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{what} cannot be read as an array: {error}") from error
+    if array.dtype == object:
+        array = _from_objects(what, array)
+    if array.dtype.kind not in "fiub":
+        raise InputError(f"{what} must hold real numbers, got dtype {array.dtype}")
+    return array
+
+
+def converted(what: str, array: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """A C-contiguous array of the dtype, all finite; a copy only where it must be."""
+    with np.errstate(over="ignore"):  # what is too large becomes infinite and is reported below
+        result = np.ascontiguousarray(array, dtype)
+    place = finite.first_not_finite(result)
+    if place is not None:
+        value, at = array[place], ", ".join(str(i) for i in place)
+        reason = f"is too large for {dtype}" if np.isfinite(value) else "is not finite"
+        raise InputError(f"{what}[{at}] = {value} {reason}: remove or replace such values first")
+    return result
+
+
+def _from_objects(what: str, array: np.ndarray) -> np.ndarray:
+    try:
+        return array.astype(np.float64)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{what} must hold real numbers, got dtype object: {error}") from error
+
+
+def _shape(array: np.ndarray) -> str:
+    hint = "; one sample is X.reshape(1, -1)" if array.ndim == 1 else ""
+    return f"{array.shape}{hint}"

@@ -1,0 +1,181 @@
+"""Between the objects of the API and the kernels: lays everything out and enters the compiled functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastnn.losses import Loss
+from fastnn.targets import Targets
+from fastnn_kernels import epoch, jit, layout, machine, optimizer, team, work
+from fastnn_kernels.work import Arrays
+
+if TYPE_CHECKING:
+    from fastnn.network import MLP
+
+EVALUATION_BLOCK = 64  # rows that a thread takes at a time to evaluate or predict; sums do not depend on threads
+PASS_ROWS = 1024  # rows that go through the network at once in training; longer batches go in parts
+FLOPS_PER_THREAD = 1.5e6  # a step's work below which one more thread costs more at the barriers than it brings
+
+
+@dataclass(frozen=True)
+class Session:
+    """Everything that one call of a compiled function needs. arrays hold the memory that the kernels write."""
+
+    arrays: Arrays
+    threads: int
+
+    @property
+    def words(self) -> np.ndarray:
+        return self.arrays.words
+
+    def run(self, team_: team.Team, function: Callable, *args: Any, poll: Callable[[], None] | None = None) -> None:
+        """Enter the compiled function on every thread of the team."""
+        team_.run(function, self.words, self.arrays.params, self.arrays.addresses(), *args, poll=poll)
+
+
+def open_session(
+    net: MLP,
+    X: np.ndarray,
+    targets: Targets | None,
+    loss: Loss,
+    samples: np.ndarray,
+    rows: int,
+    threads: int,
+    constants: np.ndarray | None = None,
+    optimizer_code: int = optimizer.NONE,
+    state: np.ndarray | None = None,
+    gradient: np.ndarray | None = None,
+    kept: np.ndarray | None = None,
+    shuffle_seed: int | None = None,
+) -> Session:
+    """Lay out a session over the given samples of X, `rows` rows at a time."""
+    dtype, empty = net.dtype, np.zeros(0, net.dtype)
+    space = layout.workspace(net.layout, rows, threads)
+    normalization = net.normalization
+    numbers = _numbers(net, space, targets, loss, len(samples))
+    numbers[work.OPTIMIZER] = optimizer_code
+    if shuffle_seed is not None:
+        numbers[work.SEED], numbers[work.SHUFFLED] = shuffle_seed, 1
+    arrays = Arrays(
+        table=np.ascontiguousarray(space.table),
+        numbers=numbers,
+        betas=np.array([0.0, *(layer.function.constant for layer in net.layers)]),
+        constants=np.zeros(optimizer.CONSTANTS) if constants is None else constants,
+        params=net.params,
+        state=empty if state is None else state,
+        gradient=empty if gradient is None else gradient,
+        kept=empty if kept is None else kept,
+        space=layout.zeros(space.count, dtype),
+        X=X,
+        shift=empty if normalization is None else normalization.shift.astype(dtype),
+        scale=empty if normalization is None else normalization.scale.astype(dtype),
+        labels=np.zeros(0, np.int32) if targets is None or targets.labels is None else targets.labels,
+        targets=empty if targets is None or targets.dense is None else targets.dense,
+        samples=samples,
+        order=samples.copy(),
+        words=team.new_words(),
+    )
+    return Session(arrays, threads)
+
+
+def _numbers(net: MLP, space: layout.Workspace, targets: Targets | None, loss: Loss, samples: int) -> np.ndarray:
+    numbers = np.zeros(work.NUMBERS, np.int64)
+    numbers[work.LAYERS] = len(net.layers)
+    numbers[work.LOSS] = loss.code
+    numbers[work.ROWS] = space.rows
+    numbers[work.LOSSES] = space.losses
+    numbers[work.SCRATCH], numbers[work.SCRATCH_SIZE] = space.scratch, space.scratch_size
+    numbers[work.PARAMETERS] = net.layout.count
+    numbers[work.COLUMNS_IN] = net.n_in
+    numbers[work.NORMALIZED] = net.normalization is not None
+    numbers[work.SAMPLES] = samples
+    if targets is not None:
+        numbers[work.TARGET], numbers[work.ACCURACY] = targets.kind, targets.accuracy
+    return numbers
+
+
+def flops_per_sample(net: MLP) -> float:
+    """Floating point operations of training on one sample: three products a layer, two for the first."""
+    sizes = net.layout.sizes
+    return 6.0 * sum(a * b for a, b in zip(sizes, sizes[1:], strict=False)) - 2.0 * sizes[0] * sizes[1]
+
+
+def choose_threads(net: MLP, batch: int, asked: int | None) -> int:
+    """How many threads share a step: as asked, else as many as its work is worth and the process may use."""
+    if asked is not None:
+        return asked
+    by_work = int(flops_per_sample(net) * batch / FLOPS_PER_THREAD)
+    by_rows = -(-batch // machine.UNIT)
+    return max(1, min(machine.processors(), by_work, by_rows))
+
+
+def _blocks(samples: int, threads: int) -> tuple[int, int]:
+    blocks = -(-samples // EVALUATION_BLOCK)
+    return blocks, min(threads, blocks)
+
+
+def evaluate(
+    net: MLP, X: np.ndarray, targets: Targets, loss: Loss, samples: np.ndarray, threads: int
+) -> tuple[float, float | None]:
+    """Mean loss over the given samples, and the share of hits, None where nothing counts as one."""
+    blocks, threads = _blocks(len(samples), threads)
+    session = open_session(net, X, targets, loss, samples, threads * EVALUATION_BLOCK, threads)
+    losses, hits = np.zeros(blocks), np.zeros(blocks, np.int64)
+    enter(session, epoch.evaluate, EVALUATION_BLOCK, losses, hits)
+    return float(losses.sum() / len(samples)), share_of_hits(int(hits.sum()), len(samples), targets, net.n_out)
+
+
+def share_of_hits(hits: int, samples: int, targets: Targets, n_out: int) -> float | None:
+    """Hits as a share of the answers given."""
+    if targets.accuracy == work.NOTHING:
+        return None
+    return hits / (samples * (n_out if targets.accuracy == work.BINARY else 1))
+
+
+def predict(net: MLP, X: np.ndarray, loss: Loss, threads: int) -> np.ndarray:
+    """Outputs of the last activation, (samples, n_out)."""
+    out = np.empty((len(X), net.n_out), net.dtype)
+    _, threads = _blocks(len(X), threads)
+    session = open_session(net, X, None, loss, np.arange(len(X)), threads * EVALUATION_BLOCK, threads)
+    enter(session, epoch.predict, EVALUATION_BLOCK, out)
+    return out
+
+
+def gradient(net: MLP, X: np.ndarray, targets: Targets, loss: Loss, threads: int) -> np.ndarray:
+    """The gradient of the mean loss over all of X as a flat vector, laid out as the parameters."""
+    out = layout.zeros(net.layout.count, net.dtype)
+    rows = min(len(X), PASS_ROWS)
+    session = open_session(net, X, targets, loss, np.arange(len(X)), rows, threads, gradient=out)
+    enter(session, epoch.gradient)
+    return out
+
+
+def enter(session: Session, function: Callable, *args: Any) -> None:
+    """Run a compiled function once: here and now where one thread does it, else on a team of its own."""
+    if session.threads == 1:
+        function(0, 1, session.arrays.params, session.arrays.addresses(), *args)
+        return
+    with team.Team(session.threads) as workers:
+        session.run(workers, function, *args)
+
+
+def compile_training(dtype: np.dtype, report: Callable[[str], None]) -> None:
+    """Make sure that training in this dtype is compiled; tells `report` what takes time."""
+    for function, args in entries(dtype)[:1]:
+        jit.ensure_compiled(function, args, report)
+
+
+def entries(dtype: np.dtype) -> list[tuple[Callable, tuple]]:
+    """All compiled functions with the arguments that they are called with."""
+    params, addresses = np.zeros(0, dtype), np.zeros(0, np.int64)
+    head = (0, 1, params, addresses)
+    return [
+        (epoch.train, (*head, 1, 1, 0, 0, np.zeros((1, 2)))),
+        (epoch.evaluate, (*head, EVALUATION_BLOCK, np.zeros(1), np.zeros(1, np.int64))),
+        (epoch.predict, (*head, EVALUATION_BLOCK, np.zeros((1, 1), dtype))),
+        (epoch.gradient, head),
+    ]

@@ -1,0 +1,209 @@
+"""A run: split, epochs, validation, callbacks, stopping, history."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fastnn import losses, penalties, session
+from fastnn.callbacks import Callback
+from fastnn.errors import DivergenceError
+from fastnn.losses import Loss
+from fastnn.optimizers import Optimizer
+from fastnn.progress import Progress
+from fastnn.targets import Targets
+from fastnn_kernels import epoch, optimizer, team
+
+if TYPE_CHECKING:
+    from fastnn.network import MLP
+
+SPAN_SECONDS = 0.2  # epochs that are shorter run several at a time where nobody waits for each of them
+
+
+@dataclass
+class History:
+    """A value per epoch. Accuracies are empty for regression, validation_* without validation data.
+
+    loss: mean over the epoch's samples while training, with the penalty at the end of the epoch; accuracy likewise.
+    seconds: time of the epoch without validation and callbacks; samples_per_second follows from it.
+    """
+
+    loss: list[float] = field(default_factory=list)
+    accuracy: list[float] = field(default_factory=list)
+    validation_loss: list[float] = field(default_factory=list)
+    validation_accuracy: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    samples_per_second: list[float] = field(default_factory=list)
+
+
+@dataclass
+class OptimizerState:
+    """What an optimizer remembers between steps; a second fit goes on from here.
+
+    kind: the optimizer's class; values: flat, laid out as the parameters, once a moment; steps and epochs done.
+    """
+
+    kind: type[Optimizer]
+    values: np.ndarray
+    steps: int = 0
+    epochs: int = 0
+
+
+@dataclass(frozen=True)
+class Part:
+    """Samples to train on or to validate with. index: rows of X, int64."""
+
+    X: np.ndarray
+    targets: Targets
+    index: np.ndarray
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What `fit` was asked to do, checked."""
+
+    loss: Loss
+    optimizer: Optimizer
+    epochs: int
+    batch: int
+    shuffle: bool
+    penalty: penalties.Penalty | None
+    callbacks: tuple[Callback, ...]
+    threads: int
+
+
+class Run:
+    """One call of fit."""
+
+    def __init__(self, net: MLP, training: Part, validation: Part | None, settings: Settings, show: Progress) -> None:
+        self.net, self.training, self.validation = net, training, validation
+        self.settings, self.show = settings, show
+        self.history = History()
+        self.samples = len(training.index)
+        self.steps_per_epoch = -(-self.samples // settings.batch)
+        self.state = net.optimizer_state
+        self.epochs_done = 0
+        self.session = self._open()
+
+    def _open(self) -> session.Session:
+        settings, net = self.settings, self.net
+        rows = min(settings.batch, session.PASS_ROWS)
+        constants = settings.optimizer.constants()
+        l1, l2 = penalties.rates(settings.penalty, self.samples)
+        constants[optimizer.PENALTY_L1], constants[optimizer.PENALTY_L2] = l1, l2
+        in_parts = settings.batch > rows
+        return session.open_session(
+            net,
+            self.training.X,
+            self.training.targets,
+            settings.loss,
+            self.training.index,
+            rows,
+            settings.threads,
+            constants=constants,
+            optimizer_code=settings.optimizer.code,
+            state=self.state.values,
+            gradient=np.zeros_like(net.params) if in_parts else None,
+            kept=net.params.copy(),
+            shuffle_seed=net.seed if settings.shuffle else None,
+        )
+
+    def train(self) -> History:
+        """All epochs; returns the history. Raises DivergenceError, and KeyboardInterrupt after a whole step."""
+        self.show.start(self.settings.epochs, self.samples)
+        for callback in self.settings.callbacks:
+            callback.fit_start(self.net)
+        try:
+            with team.Team(self.settings.threads) as workers:
+                self._epochs(workers)
+        finally:
+            self.show.close()
+        for callback in self.settings.callbacks:
+            callback.fit_end(self.net, self.history)
+        return self.history
+
+    def _epochs(self, workers: team.Team) -> None:
+        span = 1
+        while self.epochs_done < self.settings.epochs:
+            span = min(span, self.settings.epochs - self.epochs_done)
+            seconds = self._span(workers, span)
+            self._validate()
+            self.show.epoch_end(self.epochs_done, self.history)
+            stops = [callback.epoch_end(self.net, self.history) for callback in self.settings.callbacks]
+            if any(stops):
+                return
+            if self.validation is None and not self.settings.callbacks:
+                span = max(1, int(SPAN_SECONDS * span / max(seconds, 1e-6)))
+
+    def _span(self, workers: team.Team, epochs: int) -> float:
+        """Some epochs in one go; returns the seconds that they took."""
+        results = np.zeros((epochs, 2))
+        words, state = self.session.words, self.state
+        words[:] = 0
+        start = time.perf_counter()
+        try:
+            self.session.run(
+                workers, epoch.train, self.settings.batch, epochs, state.epochs, state.steps, results, poll=self._poll
+            )
+        finally:
+            seconds = time.perf_counter() - start
+            done = int(words[team.EPOCH])
+            self._record(results[:done], seconds / max(done, 1))
+            state.steps += int(words[team.PROGRESS])
+            state.epochs += done
+            self.epochs_done += done
+        if words[team.END] == team.DIVERGED:
+            self._diverged(words)
+        return seconds
+
+    def _poll(self) -> None:
+        words = self.session.words
+        steps = int(words[team.PROGRESS]) - int(words[team.EPOCH]) * self.steps_per_epoch
+        now = min(self.epochs_done + int(words[team.EPOCH]) + 1, self.settings.epochs)
+        self.show.advance(now, min(max(steps, 0) * self.settings.batch, self.samples))
+
+    def _record(self, results: np.ndarray, seconds: float) -> None:
+        for loss, hits in results.tolist():
+            self.history.loss.append(loss)
+            self._append_hits(self.history.accuracy, int(hits))
+            self.history.seconds.append(seconds)
+            self.history.samples_per_second.append(self.samples / seconds)
+
+    def _append_hits(self, accuracy: list[float], hits: int) -> None:
+        share = session.share_of_hits(hits, self.samples, self.training.targets, self.net.n_out)
+        if share is not None:
+            accuracy.append(share)
+
+    def _validate(self) -> None:
+        part = self.validation
+        if part is None:
+            return
+        loss, accuracy = session.evaluate(
+            self.net, part.X, part.targets, self.settings.loss, part.index, self.settings.threads
+        )
+        self.history.validation_loss.append(loss)
+        if accuracy is not None:
+            self.history.validation_accuracy.append(accuracy)
+
+    def _diverged(self, words: np.ndarray) -> None:
+        """Put the last good weights back, start the optimizer afresh, and say where it happened."""
+        step = int(words[team.PROGRESS]) - int(words[team.EPOCH]) * self.steps_per_epoch + 1
+        at_epoch, at_step = self.epochs_done + 1, min(step, self.steps_per_epoch)
+        self.net.params[:] = self.session.arrays.kept
+        self.state.values[:] = 0
+        self.state.steps = 0
+        raise DivergenceError(
+            f"the loss became NaN or infinite in epoch {at_epoch}, step {at_step} of {self.steps_per_epoch}. The "
+            "network has its last good weights again, the optimizer starts afresh. Try a lower learning rate or "
+            'normalize="standard"',
+            at_epoch,
+            at_step,
+        )
+
+
+def default_loss(net: MLP) -> Loss:
+    """The loss of the last fit, or the one that goes with the output activation."""
+    return net.loss_used or losses.natural(net.layers[-1].function)

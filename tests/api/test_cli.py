@@ -1,0 +1,183 @@
+"""The command line as a user runs it: a process, its exit code, what it prints and the files it leaves."""
+
+import csv
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import fastnn as fn
+from fastnn.data import digits, train_test_split
+
+QUICK = ("--layers", "16", "--epochs", "3")
+
+
+def fastnn(*arguments, folder, code=0):
+    """Run the command line; its stdout where it should succeed, else its stderr."""
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "fastnn", *map(str, arguments)],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert result.returncode == code, result.stderr
+    assert "Traceback" not in result.stderr
+    return result.stderr if code else result.stdout
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder in which `fastnn train` ran, and what it printed."""
+    folder = tmp_path_factory.mktemp("trained")
+    return folder, fastnn("train", folder=folder)
+
+
+@pytest.fixture
+def table(tmp_path):
+    """A CSV table with a linear target in large units, and text labels that follow from it."""
+    random = np.random.Generator(np.random.Philox(3))
+    X = random.normal(size=(400, 3))
+    price = 5e4 + 1e4 * (X @ [1.0, -2.0, 0.5])
+    for name, target in (("price", price), ("kind", np.where(price > 5e4, "dear", "cheap"))):
+        with (tmp_path / f"{name}.csv").open("w", newline="") as stream:
+            csv.writer(stream).writerows([["a", "b", "c", name], *([*x, t] for x, t in zip(X, target, strict=True))])
+    return tmp_path
+
+
+def number(pattern, text):
+    found = re.search(pattern + r" ([\d.]+)", text)
+    assert found, text
+    return float(found[1])
+
+
+def test_train_learns_the_digits_and_writes_both_files(trained):
+    folder, out = trained
+    assert number("test accuracy", out) >= 0.97
+    assert "model.safetensors" in out
+    assert "learning_curves.png" in out
+    assert {path.name for path in folder.iterdir()} == {"model.safetensors", "learning_curves.png"}
+    assert (folder / "learning_curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_model_is_the_one_that_was_tested(trained):
+    folder, out = trained
+    _, X_test, _, y_test = train_test_split(*digits(), test=0.2, seed=0)
+    net = fn.MLP.load(folder / "model.safetensors")
+    assert round(net.evaluate(X_test, y_test)["accuracy"], 4) == number("test accuracy", out)
+    assert number("accuracy", fastnn("evaluate", "model.safetensors", folder=folder)) == number("test accuracy", out)
+
+
+def test_predict_writes_labels_and_probabilities(trained, tmp_path):
+    folder, _ = trained
+    fastnn("predict", "model.safetensors", "digits", "--output", tmp_path / "p.csv", folder=folder)
+    with (tmp_path / "p.csv").open(newline="") as stream:
+        header, *rows = csv.reader(stream)
+    assert header == ["class", *map(str, range(10))]
+    outputs = np.array(rows, dtype=float)[:, 1:]
+    np.testing.assert_allclose(outputs.sum(axis=1), 1, atol=1e-5)
+    assert [row[0] for row in rows] == outputs.argmax(axis=1).astype(str).tolist()
+    assert (outputs.argmax(axis=1) == digits()[1]).mean() >= 0.97
+
+
+def test_same_seed_same_model(tmp_path):
+    for name in ("a", "b"):
+        fastnn("train", *QUICK, "--seed", 5, "--model", name, "--quiet", folder=tmp_path)
+    first, second = (fn.MLP.load(tmp_path / name).weights for name in ("a", "b"))
+    for (W, b), (W2, b2) in zip(first, second, strict=True):
+        np.testing.assert_array_equal(W, W2)
+        np.testing.assert_array_equal(b, b2)
+
+
+def test_quiet_prints_nothing(tmp_path):
+    assert fastnn("train", *QUICK, "--quiet", folder=tmp_path) == ""
+
+
+def test_regression_in_the_units_of_the_target(table):
+    out = fastnn("train", "price.csv", "--layers", "16", "--epochs", 100, "--batch-size", 16, folder=table)
+    assert number(r"test R\^2", out) >= 0.99
+    out = fastnn("evaluate", "model.safetensors", "price.csv", folder=table)
+    assert number(r"R\^2", out) >= 0.99
+    fastnn("predict", "model.safetensors", "price.csv", folder=table)
+    predicted = np.loadtxt(table / "predictions.csv", delimiter=",", skiprows=1)
+    assert (table / "predictions.csv").read_text().startswith("output_1\n")
+    assert abs(predicted.mean() - 5e4) < 2e3
+
+
+def test_text_labels_and_tables_of_features_alone(table):
+    out = fastnn("train", "kind.csv", *QUICK, "--epochs", 60, "--target", "kind", folder=table)
+    assert number("test accuracy", out) >= 0.9
+    lines = (table / "kind.csv").read_text().splitlines()
+    (table / "new.csv").write_text("\n".join(line.rpartition(",")[0] for line in lines))
+    fastnn("predict", "model.safetensors", "new.csv", folder=table)
+    with (table / "predictions.csv").open(newline="") as stream:
+        header, *rows = csv.reader(stream)
+    assert header == ["class", "cheap", "dear"]
+    assert np.mean([row[0] == line.rpartition(",")[2] for row, line in zip(rows, lines[1:], strict=True)]) >= 0.9
+
+
+def test_info_names_machine_versions_and_cache(tmp_path):
+    facts = dict(line.split(maxsplit=1) for line in fastnn("info", folder=tmp_path).splitlines())
+    assert facts["numpy"] == np.__version__
+    assert {"fastnn", "python", "numba", "llvmlite", "processor", "vector", "tile", "cache"} <= facts.keys()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "nowhere.csv"], "error: there is no 'nowhere.csv'; a source is 'digits', a folder"),
+        (["train", "--model", "nowhere/m"], "error: cannot write nowhere/m: there is no folder nowhere"),
+        (["train", "--curves", "."], "error: cannot write .: it is a folder"),
+        (["train", "--activation", "rleu"], "error: unknown activation 'rleu'; did you mean 'relu'"),
+        (["train", "--optimizer", "adm"], "error: unknown optimizer 'adm'; did you mean 'adam'"),
+        (["train", "--normalize", "standart"], "error: unknown normalization 'standart'"),
+        (["train", "--epochs", "0"], "error: epochs"),
+        (["train", "kind.csv", "--task", "regress"], "error: regression needs numbers to predict"),
+        (["train", "price.csv", "--task", "classify"], "error: classes must be integers or strings"),
+        (["train", "kind.csv", "--target", "kindd"], "error: unknown target column 'kindd'; did you mean 'kind'"),
+        (["evaluate", "nowhere.safetensors"], "error: "),
+        (["evaluate", "price.csv"], "error: "),
+    ],
+)
+def test_errors_are_one_line(table, arguments, message):
+    err = fastnn(*arguments, folder=table, code=1)
+    assert err.startswith(message)
+    assert err.count("\n") == 1
+    assert not list(table.glob("*.safetensors"))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["train", "--layers", "12,x"],
+        ["train", "--batch-size", "0"],
+        ["train", "--penalty", "l3=1"],
+        ["train", "--test", "1.5"],
+        ["train", "--epochs", "many"],
+        ["paint"],
+    ],
+)
+def test_wrong_usage(tmp_path, arguments):
+    assert arguments[-1] in fastnn(*arguments, folder=tmp_path, code=2)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for another process")
+def test_interrupt_saves_the_model_so_far(trained, tmp_path):
+    command = [sys.executable, "-m", "fastnn", "train", "--epochs", "1000000"]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        first = next(line for line in process.stderr if line.startswith("epoch"))
+        time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        rest = process.stderr.read()
+        assert process.wait(60) == 130, first + rest
+    assert "stopped; the model so far is in model.safetensors" in rest
+    assert "Traceback" not in rest
+    _, X_test, _, y_test = train_test_split(*digits(), test=0.2, seed=0)
+    assert fn.MLP.load(tmp_path / "model.safetensors").evaluate(X_test, y_test)["accuracy"] > 0.5
