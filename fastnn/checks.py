@@ -20,12 +20,13 @@ def real(what: str, value: Any, least: float = -math.inf, below: float = math.in
     """The value as float. Raises InputError unless it is finite, at least `least`, above `above` and under `below`."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
         raise InputError(f"{what} must be a finite number, got {value!r}")
-    if value < least or value <= above or value >= below:
+    number = float(value)
+    if number < least or number <= above or number >= below:
         bounds = [f"at least {least:g}"] if least > -math.inf else []
         bounds += [f"above {above:g}"] if above > -math.inf else []
         bounds += [f"below {below:g}"] if below < math.inf else []
         raise InputError(f"{what} must be {' and '.join(bounds)}, got {value!r}")
-    return float(value)
+    return number
 
 
 def flag(what: str, value: Any) -> bool:

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from fastnn import activations, callbacks as callbacks_module, checks, explain, initializers, inputs, losses, optimizers
+from fastnn import activations, checks, explain, initializers, inputs, losses, optimizers, session, targets
+from fastnn import callbacks as callbacks_module
 from fastnn import progress as progress_module
-from fastnn import session, targets
-from fastnn.activations import Linear, Softmax, Threshold
+from fastnn.activations import Softmax, Threshold
 from fastnn.data import normalize as normalization_module
 from fastnn.data.normalize import Normalization
 from fastnn.data.split import split
@@ -21,7 +21,8 @@ from fastnn.losses import Loss
 from fastnn.optimizers import Optimizer
 from fastnn.penalties import Penalty, rates
 from fastnn.training import History, OptimizerState, Part, Run, Settings, default_loss
-from fastnn_kernels import layout, machine, optimizer
+from fastnn_kernels import layout
+from fastnn_kernels.optimizer import states
 
 DTYPES = {"float32": np.dtype(np.float32), "float64": np.dtype(np.float64)}
 
@@ -70,6 +71,11 @@ class MLP:
         self.loss_used: Loss | None = None
         self.optimizer_state = OptimizerState(optimizers.Adam, layout.zeros(0, self.dtype))
         self.last_run: explain.LastRun | None = None
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Neurons of the input and of every layer."""
+        return self.layout.sizes
 
     @property
     def n_out(self) -> int:
@@ -152,7 +158,6 @@ class MLP:
         show = progress_module.create(checks.flag("progress", progress))
         normalization = self._read_normalization(normalize, training)
         self._remember(whole, loss_object, normalization, optimizer_object)
-        session.compile_training(self.dtype, show.message)
         run = Run(self, training, held, settings, show)
         history = run.train()
         self.last_run = explain.LastRun(settings.batch, settings.threads, history.samples_per_second)
@@ -213,7 +218,7 @@ class MLP:
         if whole.targets.classes is not None:
             self.classes_ = whole.targets.classes
         self.loss_used, self.normalization = loss, normalization
-        count = optimizer.states(chosen.code) * self.layout.count
+        count = states(chosen.code) * self.layout.count
         if self.optimizer_state.kind is not type(chosen) or len(self.optimizer_state.values) != count:
             epochs = self.optimizer_state.epochs
             self.optimizer_state = OptimizerState(type(chosen), layout.zeros(count, self.dtype), epochs=epochs)
@@ -237,7 +242,8 @@ class MLP:
         """{"loss": ..., "accuracy": ...}: the mean loss without penalty; accuracy where y holds classes."""
         part, loss_object = self._read_for(X, y, loss)
         threads = self._idle_threads(len(part.index))
-        value, accuracy = session.evaluate(self, part.X, part.targets, loss_object, part.index, threads)
+        check = session.Evaluation(self, part.X, part.targets, loss_object, part.index, threads)
+        value, accuracy = check.measure()
         return {"loss": value} if accuracy is None else {"loss": value, "accuracy": accuracy}
 
     def loss(self, X: Any, y: Any, *, loss: Any = None) -> float:
@@ -314,7 +320,7 @@ def _read_dtype(dtype: Any) -> np.dtype:
         name = str(dtype)
     if name not in DTYPES:
         raise InputError(f'dtype must be "float32" or "float64", got {dtype!r}')
-    return DTYPES[name]
+    return DTYPES[str(name)]
 
 
 def _check_architecture(layers: tuple[Dense, ...]) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastnn.errors import FileError, InputError
+from fastnn.errors import InputError
+from fastnn.files.atomic import replacing
 from fastnn.progress import Curves
 
 if TYPE_CHECKING:
@@ -44,7 +44,8 @@ def learning_curves(history: Curves, path: str | os.PathLike[str] | None = None)
         _draw(panels[1], "Accuracy", history.accuracy, history.validation_accuracy, ".4f")
         panels[1].margins(y=0.08)
     if path is not None:
-        _write(figure, Path(path))
+        with replacing(path) as temporary:
+            figure.savefig(temporary, format="png")
     return figure
 
 
@@ -66,14 +67,3 @@ def _draw(axes: Any, title: str, training: list[float], validation: list[float],
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.spines["bottom"].set_color("#999999")
     axes.legend(frameon=False, labelcolor=INK)
-
-
-def _write(figure: Figure, path: Path) -> None:
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        figure.savefig(part, format="png")
-        os.replace(part, path)
-    except OSError as error:
-        raise FileError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        part.unlink(missing_ok=True)

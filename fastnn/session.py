@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastnn.losses import Loss
 from fastnn.targets import Targets
-from fastnn_kernels import epoch, jit, layout, machine, optimizer, team, work
+from fastnn_kernels import epoch, finite, jit, layout, machine, optimizer, team, work
 from fastnn_kernels.work import Arrays
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def _numbers(net: MLP, space: layout.Workspace, targets: Targets | None, loss: L
 def flops_per_sample(net: MLP) -> float:
     """Floating point operations of training on one sample: three products a layer, two for the first."""
     sizes = net.layout.sizes
-    return 6.0 * sum(a * b for a, b in zip(sizes, sizes[1:], strict=False)) - 2.0 * sizes[0] * sizes[1]
+    return 6.0 * sum(a * b for a, b in pairwise(sizes)) - 2.0 * sizes[0] * sizes[1]
 
 
 def choose_threads(net: MLP, batch: int, asked: int | None) -> int:
@@ -118,15 +119,22 @@ def _blocks(samples: int, threads: int) -> tuple[int, int]:
     return blocks, min(threads, blocks)
 
 
-def evaluate(
-    net: MLP, X: np.ndarray, targets: Targets, loss: Loss, samples: np.ndarray, threads: int
-) -> tuple[float, float | None]:
-    """Mean loss over the given samples, and the share of hits, None where nothing counts as one."""
-    blocks, threads = _blocks(len(samples), threads)
-    session = open_session(net, X, targets, loss, samples, threads * EVALUATION_BLOCK, threads)
-    losses, hits = np.zeros(blocks), np.zeros(blocks, np.int64)
-    enter(session, epoch.evaluate, EVALUATION_BLOCK, losses, hits)
-    return float(losses.sum() / len(samples)), share_of_hits(int(hits.sum()), len(samples), targets, net.n_out)
+class Evaluation:
+    """Mean loss and accuracy over some samples, as often as asked."""
+
+    def __init__(
+        self, net: MLP, X: np.ndarray, targets: Targets, loss: Loss, samples: np.ndarray, threads: int
+    ) -> None:
+        self._targets, self._count, self._n_out = targets, len(samples), net.n_out
+        blocks, threads = _blocks(len(samples), threads)
+        self._losses, self._hits = np.zeros(blocks), np.zeros(blocks, np.int64)
+        self.session = open_session(net, X, targets, loss, samples, threads * EVALUATION_BLOCK, threads)
+
+    def measure(self) -> tuple[float, float | None]:
+        """Mean loss, and the share of hits, None where nothing counts as one."""
+        enter(self.session, epoch.evaluate, EVALUATION_BLOCK, self._losses, self._hits)
+        hits = share_of_hits(int(self._hits.sum()), self._count, self._targets, self._n_out)
+        return float(self._losses.sum() / self._count), hits
 
 
 def share_of_hits(hits: int, samples: int, targets: Targets, n_out: int) -> float | None:
@@ -163,19 +171,29 @@ def enter(session: Session, function: Callable, *args: Any) -> None:
         session.run(workers, function, *args)
 
 
-def compile_training(dtype: np.dtype, report: Callable[[str], None]) -> None:
-    """Make sure that training in this dtype is compiled; tells `report` what takes time."""
-    for function, args in entries(dtype)[:1]:
-        jit.ensure_compiled(function, args, report)
+def entries(dtype: np.dtype) -> dict[Callable, tuple]:
+    """All compiled functions, with arguments of the types that they are called with."""
+    head = (0, 1, np.zeros(0, dtype), np.zeros(0, np.int64))
+    return {
+        epoch.train: (*head, 1, 1, 0, 0, np.zeros((1, 2))),
+        epoch.evaluate: (*head, EVALUATION_BLOCK, np.zeros(1), np.zeros(1, np.int64)),
+        epoch.predict: (*head, EVALUATION_BLOCK, np.zeros((1, 1), dtype)),
+        epoch.gradient: head,
+        finite.first_block_not_finite: (np.zeros(0, dtype), 0, 0),
+    }
 
 
-def entries(dtype: np.dtype) -> list[tuple[Callable, tuple]]:
-    """All compiled functions with the arguments that they are called with."""
-    params, addresses = np.zeros(0, dtype), np.zeros(0, np.int64)
-    head = (0, 1, params, addresses)
-    return [
-        (epoch.train, (*head, 1, 1, 0, 0, np.zeros((1, 2)))),
-        (epoch.evaluate, (*head, EVALUATION_BLOCK, np.zeros(1), np.zeros(1, np.int64))),
-        (epoch.predict, (*head, EVALUATION_BLOCK, np.zeros((1, 1), dtype))),
-        (epoch.gradient, head),
-    ]
+def prepare(dtype: np.dtype, functions: Iterable[Callable], report: Callable[[str], None]) -> None:
+    """Compile functions for a dtype, or read them from the cache, before they are needed.
+
+    Tells `report` what takes seconds.
+    """
+    known = entries(dtype)
+    for function in functions:
+        jit.ensure_compiled(function, known[function], f"for {dtype}", report)
+
+
+def warm_up(report: Callable[[str], None]) -> None:
+    """Compile everything, for both dtypes, and keep it in the cache."""
+    for dtype in (np.dtype(np.float32), np.dtype(np.float64)):
+        prepare(dtype, entries(dtype), report)

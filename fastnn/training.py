@@ -79,14 +79,16 @@ class Run:
     """One call of fit."""
 
     def __init__(self, net: MLP, training: Part, validation: Part | None, settings: Settings, show: Progress) -> None:
-        self.net, self.training, self.validation = net, training, validation
-        self.settings, self.show = settings, show
+        self.net, self.training, self.settings, self.show = net, training, settings, show
         self.history = History()
         self.samples = len(training.index)
         self.steps_per_epoch = -(-self.samples // settings.batch)
         self.state = net.optimizer_state
         self.epochs_done = 0
+        functions = [epoch.train] if validation is None else [epoch.train, epoch.evaluate]
+        session.prepare(net.dtype, functions, show.message)
         self.session = self._open()
+        self.validation = None if validation is None else self._evaluation(validation)
 
     def _open(self) -> session.Session:
         settings, net = self.settings, self.net
@@ -110,6 +112,9 @@ class Run:
             kept=net.params.copy(),
             shuffle_seed=net.seed if settings.shuffle else None,
         )
+
+    def _evaluation(self, part: Part) -> session.Evaluation:
+        return session.Evaluation(self.net, part.X, part.targets, self.settings.loss, part.index, self.settings.threads)
 
     def train(self) -> History:
         """All epochs; returns the history. Raises DivergenceError, and KeyboardInterrupt after a whole step."""
@@ -178,12 +183,9 @@ class Run:
             accuracy.append(share)
 
     def _validate(self) -> None:
-        part = self.validation
-        if part is None:
+        if self.validation is None:
             return
-        loss, accuracy = session.evaluate(
-            self.net, part.X, part.targets, self.settings.loss, part.index, self.settings.threads
-        )
+        loss, accuracy = self.validation.measure()
         self.history.validation_loss.append(loss)
         if accuracy is not None:
             self.history.validation_accuracy.append(accuracy)

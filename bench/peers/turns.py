@@ -7,6 +7,7 @@ machine for a while slows all of them.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import math
 import multiprocessing
@@ -161,13 +162,15 @@ def serve(connection: Connection, peer: str, threads: int) -> None:
     while True:
         try:
             request, *arguments = connection.recv()
-        except EOFError:
+        except (EOFError, OSError):
             return
         try:
-            connection.send((True, getattr(worker, request)(*arguments)))
+            answer = True, getattr(worker, request)(*arguments)
         except Exception as error:  # whatever a library raises is that peer's result, not the end of the others
             traceback.print_exc()
-            connection.send((False, f"{type(error).__name__}: {error}".splitlines()[0]))
+            answer = False, f"{type(error).__name__}: {error}".splitlines()[0]
+        with contextlib.suppress(BrokenPipeError):  # nobody waits for it any more: the next recv says so
+            connection.send(answer)
 
 
 class Worker:

@@ -8,17 +8,18 @@ from importlib.metadata import PackageNotFoundError, version
 
 import typer
 
+from fastnn import session
+from fastnn_kernels import cache, machine
+
 
 def info() -> None:
     """Print what fastnn runs on: processor, vectors, tile, threads, versions, the cache of compiled code."""
-    from fastnn_kernels import jit, machine
-
     facts = {
         "fastnn": version_of("fastnn-numba"),
         "python": platform.python_version(),
         **{package: version_of(package) for package in ("numpy", "numba", "llvmlite")},
         **machine.describe(),
-        "cache": str(jit.cache_folder()),
+        "cache": str(cache.cache_folder()),
     }
     width = max(map(len, facts))
     for name, fact in facts.items():
@@ -27,11 +28,9 @@ def info() -> None:
 
 def warmup() -> None:
     """Compile everything now, into the cache, so that no later run has to wait for it."""
-    from fastnn_kernels import jit
-
     start = time.perf_counter()
-    jit.warmup(typer.echo)
-    typer.echo(f"ready after {time.perf_counter() - start:.1f} s; kept in {jit.cache_folder()}")
+    session.warm_up(typer.echo)
+    typer.echo(f"ready after {time.perf_counter() - start:.1f} s; kept in {cache.cache_folder()}")
 
 
 def version_of(package: str) -> str:

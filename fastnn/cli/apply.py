@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,10 +10,11 @@ import numpy as np
 import typer
 
 import fastnn as fn
-from fastnn.cli import options, targets
+from fastnn.cli import options, tasks
 from fastnn.data import load, train_test_split
 from fastnn.data.sources import Dataset
-from fastnn.errors import FileError, InputError
+from fastnn.errors import InputError
+from fastnn.files.atomic import replacing
 
 Model = Annotated[Path, typer.Argument(help="a model that train wrote")]
 Target = Annotated[str | None, typer.Option(help="CSV: column to predict, name or place; else the last")]
@@ -34,7 +34,7 @@ def evaluate(
     dataset = load(source, target)
     kind = kind_of(net)
     X, y, which = evaluated_part(dataset, kind, test, seed)
-    typer.echo(f"{which}: {targets.score(net, kind, X, y)} on {len(y):,} samples")
+    typer.echo(f"{which}: {tasks.score(net, kind, X, y)} on {len(y):,} samples")
 
 
 def predict(
@@ -49,28 +49,28 @@ def predict(
     """
     output = options.output_path(output)
     net = fn.MLP.load(model)
-    dataset = load(source, target, features=net.sizes[0])
+    dataset = load(source, target, features=net.n_in)
     X = dataset.X if dataset.X_test is None else dataset.X_test
     outputs = net.predict(X)
     if kind_of(net) == "classify":
         labels = net.predict_class(X)
-        write_table(output, ["class", *map(str, net.classes)], labels, outputs)
+        write_table(output, ["class", *map(str, net.classes_)], labels, outputs)
     else:
         write_table(output, [f"output_{i + 1}" for i in range(outputs.shape[1])], None, outputs)
     typer.echo(f"{len(X):,} predictions in {output}")
 
 
 def kind_of(net: Any) -> str:
-    return "classify" if net.classes is not None else "regress"
+    return "classify" if net.classes_ is not None else "regress"
 
 
 def evaluated_part(dataset: Dataset, kind: str, test: float | None, seed: int) -> tuple[np.ndarray, np.ndarray, str]:
     """X, y and a name of the samples to evaluate on."""
     if dataset.X_test is not None and dataset.y_test is not None:
-        return dataset.X_test, targets.as_targets(kind, dataset.y_test), f"test part of {dataset.name}"
+        return dataset.X_test, tasks.as_targets(kind, dataset.y_test), f"test part of {dataset.name}"
     if dataset.y is None:
         raise InputError(f"{dataset.name} has no targets to compare with")
-    y = targets.as_targets(kind, dataset.y)
+    y = tasks.as_targets(kind, dataset.y)
     share = options.share(test, "--test") if test is not None else 0.2 if dataset.name == "digits" else 0
     if share == 0:
         return dataset.X, y, f"all of {dataset.name}"
@@ -80,15 +80,8 @@ def evaluated_part(dataset: Dataset, kind: str, test: float | None, seed: int) -
 
 def write_table(path: Path, header: list[str], labels: np.ndarray | None, outputs: np.ndarray) -> None:
     """Rows of label, if any, and outputs; the file is replaced whole or not at all."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.writer(stream)
-            writer.writerow(header)
-            for i, row in enumerate(outputs.tolist()):
-                writer.writerow(row if labels is None else [labels[i], *row])
-        part.replace(path)
-    except OSError as error:
-        raise FileError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        part.unlink(missing_ok=True)
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(header)
+        for i, row in enumerate(outputs.tolist()):
+            writer.writerow(row if labels is None else [labels[i], *row])

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import tempfile
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import typer
 
+from fastnn import optimizers
 from fastnn.errors import FileError
+from fastnn.optimizers import Optimizer
+from fastnn.penalties import L1, L2, Penalty
 
 
 def hidden_sizes(text: str) -> list[int]:
@@ -36,14 +39,12 @@ def batch_size(text: str) -> int | str:
     return int(text)
 
 
-def penalty(text: str | None) -> Any:
+def penalty(text: str | None) -> Penalty | None:
     """ "l2=1e-4" -> L2(1e-4), "l1=1e-5" -> L1(1e-5)."""
-    import fastnn as fn
-
     if text is None or text == "none":
         return None
     name, _, value = text.partition("=")
-    kinds = {"l1": fn.L1, "l2": fn.L2}
+    kinds = {"l1": L1, "l2": L2}
     try:
         strength = float(value)
     except ValueError:
@@ -51,6 +52,12 @@ def penalty(text: str | None) -> Any:
     if name.lower() not in kinds or not strength >= 0:
         raise typer.BadParameter(f"{text!r} is no penalty; give l2=1e-4 or l1=1e-5", param_hint="--penalty")
     return kinds[name.lower()](strength)
+
+
+def optimizer(name: str, learning_rate: float | None) -> Optimizer:
+    """The optimizer of that name, with its own learning rate or the given one."""
+    chosen = optimizers.family.get(name)
+    return chosen if learning_rate is None else replace(chosen, lr=learning_rate)
 
 
 def share(value: float, option: str) -> float:

@@ -10,7 +10,7 @@ import numpy as np
 import typer
 
 import fastnn as fn
-from fastnn.cli import options, targets
+from fastnn.cli import options, tasks
 from fastnn.data import load, train_test_split
 from fastnn.data.sources import Dataset
 from fastnn.errors import InputError
@@ -93,7 +93,7 @@ def train(
         typer.echo(f"stopped; the model so far is in {model}", err=True)
         raise
     if problem.X_test is not None and problem.y_test is not None:
-        result = targets.score(net, problem.kind, problem.X_test, problem.y_test)
+        result = tasks.score(net, problem.kind, problem.X_test, problem.y_test)
         say(f"test {result} on {len(problem.y_test):,} samples")
     net.save(model)
     learning_curves(history, curves)
@@ -104,13 +104,13 @@ def pose(dataset: Dataset, task: str, test_share: float, seed: int) -> Problem:
     """The problem that a data set poses, with a test part held out where the source has none."""
     if dataset.y is None:
         raise InputError(f"{dataset.name} holds nothing to learn: it has no targets")
-    kind = targets.task_of(task, dataset.y)
-    X, y = dataset.X, targets.as_targets(kind, dataset.y)
+    kind = tasks.task_of(task, dataset.y)
+    X, y = dataset.X, tasks.as_targets(kind, dataset.y)
     outputs = len(np.unique(y)) if kind == "classify" else y.reshape(len(y), -1).shape[1]
     if kind == "classify" and outputs < 2:
         raise InputError(f"{dataset.name} holds one class only: {y[0].item()!r}; there is nothing to tell apart")
     if dataset.X_test is not None and dataset.y_test is not None:
-        return Problem(kind, X, y, dataset.X_test, targets.as_targets(kind, dataset.y_test), outputs)
+        return Problem(kind, X, y, dataset.X_test, tasks.as_targets(kind, dataset.y_test), outputs)
     if test_share == 0:
         return Problem(kind, X, y, None, None, outputs)
     X, X_test, y, y_test = train_test_split(X, y, test_share, seed)

@@ -78,7 +78,9 @@ def _check_format(source: Path, metadata: dict[str, str]) -> None:
         raise FileError(f"{source} is a safetensors file, but no fastnn model")
     version = int(metadata.get("version", "0"))
     if version > VERSION:
-        raise FileError(f"{source} has format version {version}, this fastnn reads up to {VERSION}: upgrade fastnn-numba")
+        raise FileError(
+            f"{source} has format version {version}, this fastnn reads up to {VERSION}: upgrade fastnn-numba"
+        )
 
 
 def _build(described: dict[str, Any], file: Any) -> MLP:

@@ -11,7 +11,7 @@ are rounded up to UNIT: A, D and scratch have room for that.
 
 from fastnn_kernels import activation
 from fastnn_kernels.jit import kernel
-from fastnn_kernels.layout import A, ACTIVATION, B, D, DEPTH, N_IN, N_OUT, STRIDE, T, W, WIDTH
+from fastnn_kernels.layout import ACTIVATION, DEPTH, N_IN, N_OUT, STRIDE, WIDTH, A, B, D, T, W
 from fastnn_kernels.machine import UNIT
 from fastnn_kernels.native import (
     fill,

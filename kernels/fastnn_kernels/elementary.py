@@ -9,7 +9,19 @@ Sources: range reduction and kernels after Cephes (Moshier 1992) and fdlibm (Sun
 import numpy as np
 
 from fastnn_kernels.jit import kernel
-from fastnn_kernels.native import absolute, bits, fill, fma, from_bits, maximum, minimum, pick, polynomial, select, to_float
+from fastnn_kernels.native import (
+    absolute,
+    bits,
+    fill,
+    fma,
+    from_bits,
+    maximum,
+    minimum,
+    pick,
+    polynomial,
+    select,
+    to_float,
+)
 
 # (e^r - 1 - r) / r^2 for abs(r) <= ln(2) / 2
 _exp_tail = polynomial(

@@ -2,7 +2,7 @@
 
 from fastnn_kernels import output, penalty
 from fastnn_kernels.jit import entry, kernel
-from fastnn_kernels.layout import A, ACTIVATION, N_OUT, STRIDE, WIDTH
+from fastnn_kernels.layout import ACTIVATION, N_OUT, STRIDE, WIDTH, A
 from fastnn_kernels.native import fill, lanes, load, store, sum_lanes
 from fastnn_kernels.native.atomic import fetch_add, load_acquire, store_release
 from fastnn_kernels.optimizer import PENALTY_L1, PENALTY_L2

@@ -74,12 +74,11 @@ class _Lowered:
     To Numba it looks like a library whose code is linked into the one that calls it.
     """
 
-    _reload_init: dict = {}  # part of what Numba expects of a library
-
     def __init__(self, function: Callable, args: tuple, force_inline: bool) -> None:
         target = cpu_target.target_context
         self.library = target.codegen().create_library(function.__qualname__)
         self.calls: dict[_Lowered, None] = {}
+        self._reload_init: dict = {}  # part of what Numba expects of a library
         _by_library[self.library] = self
         result = compiler.compile_internal(
             cpu_target.typing_context, target, self.library, function, args, None, _flags(force_inline), {}
@@ -145,10 +144,10 @@ def entry(function: Callable) -> Callable:
     return dispatcher
 
 
-def ensure_compiled(function: Callable, args: tuple, report: Callable[[str], None]) -> None:
+def ensure_compiled(function: Any, args: tuple, purpose: str, report: Callable[[str], None]) -> None:
     """Compile an entry for the types of these arguments, or read it from the cache, before it is called.
 
-    Tells `report` where that takes seconds.
+    Tells `report` where that takes seconds; purpose: what the user may read there ("for float32").
     """
     if not hasattr(function, "overloads"):
         return  # NUMBA_DISABLE_JIT
@@ -156,5 +155,5 @@ def ensure_compiled(function: Callable, args: tuple, report: Callable[[str], Non
     if signature in function.overloads:
         return
     if not function._cache.holds(signature):
-        report(f"compiling {function.__name__}: once for this processor and version, some seconds")
+        report(f"compiling {function.__name__} {purpose}: some seconds, once for this processor and version")
     function.compile(signature)

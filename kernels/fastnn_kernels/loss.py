@@ -9,7 +9,19 @@ import numpy as np
 
 from fastnn_kernels.elementary import exp, log, log1p, sigmoid
 from fastnn_kernels.jit import kernel
-from fastnn_kernels.native import absolute, fill, first_lanes, fma, lanes, load, max_lanes, maximum, select, store, sum_lanes
+from fastnn_kernels.native import (
+    absolute,
+    fill,
+    first_lanes,
+    fma,
+    lanes,
+    load,
+    max_lanes,
+    maximum,
+    select,
+    store,
+    sum_lanes,
+)
 
 CODES = {"mse": 0, "half_mse": 1, "mae": 2, "binary_cross_entropy": 3, "cross_entropy": 4}
 MSE, HALF_MSE, MAE, BINARY_CROSS_ENTROPY, CROSS_ENTROPY = range(5)

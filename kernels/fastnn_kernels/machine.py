@@ -16,25 +16,28 @@ from numba.core import config
 
 @cache
 def features() -> frozenset[str]:
-    """The instruction set extensions that Numba compiles for, by LLVM's names ("avx512f", "neon")."""
+    """The instruction set extensions that kernels are written for, by LLVM's names ("avx512f", "neon").
+
+    For a processor named by NUMBA_CPU_NAME they are those that it and this machine share. (Numba itself would use all
+    of this machine's.)
+    """
     if config.CPU_FEATURES is not None:
         return frozenset(f[1:] for f in config.CPU_FEATURES.split(",") if f.startswith("+"))
-    if config.CPU_NAME is None or config.CPU_NAME == llvm.get_host_cpu_name():
-        return frozenset(name for name, on in llvm.get_host_cpu_features().items() if on)
-    return _features_of(config.CPU_NAME)
+    here = frozenset(name for name, on in llvm.get_host_cpu_features().items() if on)
+    if config.CPU_NAME is None or llvm.get_host_cpu_name() == config.CPU_NAME:
+        return here
+    return here & _features_of(config.CPU_NAME)
 
 
 def _features_of(cpu_name: str) -> frozenset[str]:
-    """What LLVM may use on a named processor: asked of LLVM by the widest vector that a loop is compiled to."""
+    """What LLVM uses on a named processor, seen in the code that it writes for a multiply-add of 16 floats."""
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
     target = llvm.Target.from_triple(llvm.get_process_triple())
     machine = target.create_target_machine(cpu=cpu_name, features="", opt=2)
     assembly = machine.emit_assembly(llvm.parse_assembly(_PROBE))
-    found = {"avx512f"} if "zmm" in assembly else set()
-    if "ymm" in assembly or found:
-        found.add("avx2")
-    if "vfmadd" in assembly:
-        found.add("fma")
-    return frozenset(found)
+    signs = {"avx512f": "zmm", "avx2": "ymm", "fma": "vfmadd"}
+    return frozenset(name for name, sign in signs.items() if sign in assembly)
 
 
 _PROBE = """

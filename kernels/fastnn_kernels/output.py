@@ -8,7 +8,7 @@ import numpy as np
 
 from fastnn_kernels import activation, loss
 from fastnn_kernels.jit import kernel
-from fastnn_kernels.layout import A, ACTIVATION, D, N_OUT, STRIDE, WIDTH
+from fastnn_kernels.layout import ACTIVATION, N_OUT, STRIDE, WIDTH, A, D
 from fastnn_kernels.loss import BINARY_CROSS_ENTROPY, CROSS_ENTROPY, HALF_MSE, MAE
 from fastnn_kernels.native import fill, first_lanes, fma, lanes, load, select, store, sum_lanes
 from fastnn_kernels.work import (
@@ -60,12 +60,12 @@ def _argmax(row, n):
 @kernel
 def _hits(kind, border, yhat, y, n_out):
     """How many of a row's answers are right: the class (0 or 1), or each of n_out yes-or-no outputs."""
+    hits = np.int64(0)
     if kind == CLASSES:
-        return np.int64(_argmax(yhat, n_out) == _argmax(y, n_out))
-    hits = 0
-    if kind == BINARY:
+        hits += _argmax(yhat, n_out) == _argmax(y, n_out)
+    elif kind == BINARY:
         for j in range(n_out):
-            hits += np.int64((yhat[j] > border) == (y[j] > 0.5))
+            hits += (yhat[j] > border) == (y[j] > 0.5)
     return hits
 
 
@@ -114,8 +114,8 @@ def losses(work, first, last, start, mean_over):
     layer = work.numbers[LAYERS]
     n_out, width, stride = at(work, layer, N_OUT), at(work, layer, WIDTH), at(work, layer, STRIDE)
     act, beta, code = at(work, layer, ACTIVATION), work.betas[layer], work.numbers[LOSS]
-    fused = code == CROSS_ENTROPY or code == BINARY_CROSS_ENTROPY
-    per_row = 1.0 if code == HALF_MSE or code == CROSS_ENTROPY else 1.0 / n_out
+    fused = code in (CROSS_ENTROPY, BINARY_CROSS_ENTROPY)
+    per_row = 1.0 if code in (HALF_MSE, CROSS_ENTROPY) else 1.0 / n_out
     scale = per_row / mean_over
     border = 0.0 if fused else 0.5
     hits, finite = 0, True

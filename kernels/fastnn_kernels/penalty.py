@@ -4,7 +4,7 @@ The users' lambda is divided by the number of training samples m before it comes
 """
 
 from fastnn_kernels.jit import kernel
-from fastnn_kernels.layout import DEPTH, W, WIDTH
+from fastnn_kernels.layout import DEPTH, WIDTH, W
 from fastnn_kernels.native import absolute, fill, fma, lanes, load, select, sum_lanes
 from fastnn_kernels.work import LAYERS, at
 

@@ -10,7 +10,7 @@ import numpy as np
 from fastnn_kernels import activation, dense, optimizer, output
 from fastnn_kernels.dense import FROM_TARGET, FROM_ZERO
 from fastnn_kernels.jit import kernel
-from fastnn_kernels.layout import A, ACTIVATION, B, D, DEPTH, N_IN, N_OUT, STRIDE, W, WIDTH
+from fastnn_kernels.layout import ACTIVATION, DEPTH, N_IN, STRIDE, WIDTH, A, B, D, W
 from fastnn_kernels.machine import UNIT
 from fastnn_kernels.native import lanes, load, store
 from fastnn_kernels.team import GOES_ON, STOPPED, agreed, decide, meet, raise_flag

@@ -6,7 +6,7 @@ Pointers here point to int64 words; each word that is waited for has a cache lin
 from __future__ import annotations
 
 import ctypes
-import os
+import sys
 
 import llvmlite.binding as llvm
 from llvmlite import ir
@@ -65,10 +65,8 @@ def pause(typingctx):
 
 def _register_yield() -> None:
     """Make the operating system's call known to compiled code under a name of ours: a name can be cached."""
-    if os.name == "nt":
-        function = ctypes.windll.kernel32.SwitchToThread
-    else:
-        function = ctypes.CDLL(None).sched_yield
+    library = ctypes.WinDLL("kernel32") if sys.platform == "win32" else ctypes.CDLL(None)
+    function = library.SwitchToThread if sys.platform == "win32" else library.sched_yield
     llvm.add_symbol("fastnn_yield", ctypes.cast(function, ctypes.c_void_p).value)
 
 
