@@ -52,13 +52,14 @@ def open_session(
     gradient: np.ndarray | None = None,
     kept: np.ndarray | None = None,
     shuffle_seed: int | None = None,
+    stochastic: bool = False,
 ) -> Session:
     """Lay out a session over the given samples of X, `rows` rows at a time."""
     dtype, empty = net.dtype, np.zeros(0, net.dtype)
-    space = layout.workspace(net.layout, rows, threads)
+    space = layout.workspace(net.layout, rows, threads, stochastic)
     normalization = net.normalization
     numbers = _numbers(net, space, targets, loss, len(samples))
-    numbers[work.OPTIMIZER] = optimizer_code
+    numbers[work.OPTIMIZER], numbers[work.STOCHASTIC] = optimizer_code, stochastic
     if shuffle_seed is not None:
         numbers[work.SEED], numbers[work.SHUFFLED] = shuffle_seed, 1
     arrays = Arrays(
@@ -78,6 +79,7 @@ def open_session(
         targets=empty if targets is None or targets.dense is None else targets.dense,
         samples=samples,
         order=samples.copy(),
+        indices=np.zeros(net.n_in if stochastic else 0, np.int64),
         words=team.new_words(),
     )
     return Session(arrays, threads)
@@ -90,6 +92,7 @@ def _numbers(net: MLP, space: layout.Workspace, targets: Targets | None, loss: L
     numbers[work.ROWS] = space.rows
     numbers[work.LOSSES] = space.losses
     numbers[work.SCRATCH], numbers[work.SCRATCH_SIZE] = space.scratch, space.scratch_size
+    numbers[work.BLOCK] = space.block
     numbers[work.PARAMETERS] = net.layout.count
     numbers[work.COLUMNS_IN] = net.n_in
     numbers[work.NORMALIZED] = net.normalization is not None

@@ -12,7 +12,7 @@ from fastnn import losses, penalties, session
 from fastnn.callbacks import Callback
 from fastnn.errors import DivergenceError
 from fastnn.losses import Loss
-from fastnn.optimizers import Optimizer
+from fastnn.optimizers import SGD, Optimizer
 from fastnn.progress import Progress
 from fastnn.targets import Targets
 from fastnn_kernels import epoch, optimizer, team
@@ -74,6 +74,12 @@ class Settings:
     callbacks: tuple[Callback, ...]
     threads: int
 
+    @property
+    def is_stochastic(self) -> bool:
+        """Whether steps are of one sample and plain, so that the path made for them applies."""
+        plain = isinstance(self.optimizer, SGD) and (self.penalty is None or self.penalty.strength == 0)
+        return self.batch == 1 and plain
+
 
 class Run:
     """One call of fit."""
@@ -111,6 +117,7 @@ class Run:
             gradient=np.zeros_like(net.params) if in_parts else None,
             kept=net.params.copy(),
             shuffle_seed=net.seed if settings.shuffle else None,
+            stochastic=settings.is_stochastic,
         )
 
     def _evaluation(self, part: Part) -> session.Evaluation:

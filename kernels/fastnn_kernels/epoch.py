@@ -1,6 +1,6 @@
 """What Python calls: epochs of training, evaluation and prediction, each entered by every thread of a team."""
 
-from fastnn_kernels import output, penalty
+from fastnn_kernels import output, penalty, stochastic
 from fastnn_kernels.jit import entry, kernel
 from fastnn_kernels.layout import ACTIVATION, N_OUT, STRIDE, WIDTH, A
 from fastnn_kernels.native import fill, lanes, load, store, sum_lanes
@@ -8,8 +8,20 @@ from fastnn_kernels.native.atomic import fetch_add, load_acquire, store_release
 from fastnn_kernels.optimizer import PENALTY_L1, PENALTY_L2
 from fastnn_kernels.rng import shuffle
 from fastnn_kernels.step import feed_hidden, refresh_all_transposed, step
-from fastnn_kernels.team import DIVERGED, END, EPOCH, FLAG, GOES_ON, HITS, PROGRESS, STOPPED, meet, raise_flag
-from fastnn_kernels.work import LAYERS, LOSSES, PARAMETERS, SAMPLES, SEED, SHUFFLED, at, open_work, share
+from fastnn_kernels.team import (
+    DECISION,
+    DIVERGED,
+    END,
+    EPOCH,
+    FLAG,
+    GOES_ON,
+    HITS,
+    PROGRESS,
+    STOPPED,
+    meet,
+    raise_flag,
+)
+from fastnn_kernels.work import LAYERS, LOSSES, PARAMETERS, SAMPLES, SEED, SHUFFLED, STOCHASTIC, at, open_work, share
 
 KEEP_AFTER = 32  # steps between two copies of the weights: they cost a few percent of one step
 
@@ -65,23 +77,44 @@ def _epoch(work, rank, size, count, batch, t):
     return DIVERGED if load_acquire(work.words + FLAG) else GOES_ON, t, loss
 
 
+@kernel
+def _stochastic_epoch(work, rank, size, count, t, sparse):
+    """_epoch in steps of one sample: rank 0 does them all."""
+    state, loss = GOES_ON, 0.0
+    if rank == 0:
+        state, t, loss, hits = stochastic.epoch(work, count, t, sparse, work.indices)
+        fetch_add(work.words + HITS, hits)
+        _check_share(work, 0, 1)
+        store_release(work.words + DECISION, state)
+    if not meet(work.words, size):
+        return STOPPED, t, loss
+    if load_acquire(work.words + FLAG):
+        return DIVERGED, t, loss
+    return load_acquire(work.words + DECISION), t, loss
+
+
 @entry
 def train(rank, size, params, addresses, batch, epochs, epoch, t, history):
     """Train for `epochs` epochs; `epoch` of them and t steps were done before.
 
-    addresses: of work.Arrays; params: one of them, for its dtype; history: float64 (epochs, 2), becomes mean loss and hits of each epoch. words[END] says how
-    it ended, words[EPOCH] and words[PROGRESS] how far it came. After DIVERGED the last good weights are in `kept`.
+    addresses: of work.Arrays; params: one of them, for its dtype; history: float64 (epochs, 2), becomes mean loss and
+    hits of each epoch. words[END] says how it ended, words[EPOCH] and words[PROGRESS] how far it came. After DIVERGED
+    the last good weights are in `kept`.
     """
     work = open_work(params, addresses)
     count = work.numbers[SAMPLES]
     kept_at = t
+    sparse = work.numbers[STOCHASTIC] != 0 and stochastic.is_sparse(work, count)
     refresh_all_transposed(work, rank, size)
     for e in range(epochs):
         if rank == 0:
             _new_order(work, count, epoch + e)
         if not meet(work.words, size):
             return
-        state, t, loss = _epoch(work, rank, size, count, batch, t)
+        if work.numbers[STOCHASTIC]:
+            state, t, loss = _stochastic_epoch(work, rank, size, count, t, sparse)
+        else:
+            state, t, loss = _epoch(work, rank, size, count, batch, t)
         if state != GOES_ON:
             if rank == 0:
                 store_release(work.words + END, state)

@@ -54,7 +54,7 @@ class Workspace:
     """Where everything else lies while `rows` rows go through the network on `threads` threads.
 
     table: the complete layer table; losses: offset of a loss for each row; scratch: offset of the first thread's
-    scratch, scratch_size elements each; count: elements of the workspace.
+    scratch, scratch_size elements each; block: offset of stochastic.py's scratch; count: elements of the workspace.
     """
 
     table: np.ndarray
@@ -63,6 +63,7 @@ class Workspace:
     losses: int
     scratch: int
     scratch_size: int
+    block: int
     count: int
 
 
@@ -96,10 +97,13 @@ def parameters(sizes: Sequence[int], activations: Sequence[int], dtype: np.dtype
     return Parameters(tuple(sizes), dtype, table, count)
 
 
-def workspace(layout: Parameters, rows: int, threads: int) -> Workspace:
-    """Lay out activations, deltas, transposed panels and scratch for passes of up to `rows` rows."""
+def workspace(layout: Parameters, rows: int, threads: int, stochastic: bool = False) -> Workspace:
+    """Lay out activations, deltas, transposed panels and scratch for passes of up to `rows` rows.
+
+    stochastic: for steps of one sample, pad(dtype) of them side by side.
+    """
     dtype, table = layout.dtype, layout.table.copy()
-    rows = round_up(rows, machine.UNIT)
+    rows = pad(dtype) if stochastic else round_up(rows, machine.UNIT)
     panel = 2 * machine.lanes(dtype)
     count = 0
     for layer in range(len(table)):
@@ -112,7 +116,9 @@ def workspace(layout: Parameters, rows: int, threads: int) -> Workspace:
             count = _aligned(count + row[WIDTH] * row[DEPTH], dtype)
     losses, count = count, _aligned(count + rows, dtype)
     scratch_size = _aligned(panel * panel, dtype)
-    return Workspace(table, rows, threads, losses, count, scratch_size, count + threads * scratch_size)
+    scratch, count = count, count + threads * scratch_size
+    block, count = count, count + (rows * (table[0, WIDTH] + rows) if stochastic else 0)
+    return Workspace(table, rows, threads, losses, scratch, scratch_size, block, int(count))
 
 
 def _aligned(count: int, dtype: np.dtype) -> int:

@@ -27,7 +27,9 @@ NORMALIZED = 11  # whether shift and scale are applied to the data
 SEED = 12  # of the shuffles
 SHUFFLED = 13  # whether every epoch has a new order
 SAMPLES = 14  # rows that take part
-NUMBERS = 15
+STOCHASTIC = 15  # whether steps are of one sample, as stochastic.py does them
+BLOCK = 16  # offset of stochastic.py's scratch in the workspace
+NUMBERS = 17
 
 LABELS, DENSE = 0, 1
 NOTHING, CLASSES, BINARY = 0, 1, 2
@@ -40,7 +42,7 @@ class Arrays(NamedTuple):
     params, gradient, kept: float, flat; state: float, two flat vectors behind each other, as far as the optimizer
     has them; space: float, the workspace; X: float (samples, n_in), C order; shift, scale: float (n_in,); labels:
     int32 (samples,) and targets: float (samples, n_out), one of them empty; samples: int64, rows of X that take part;
-    order: int64, as long as samples; words: int64, see team.py.
+    order: int64, as long as samples; indices: int64 (n_in,) where steps are of one sample; words: int64, see team.py.
     """
 
     table: np.ndarray
@@ -59,6 +61,7 @@ class Arrays(NamedTuple):
     targets: np.ndarray
     samples: np.ndarray
     order: np.ndarray
+    indices: np.ndarray
     words: np.ndarray
 
     def addresses(self) -> np.ndarray:
@@ -88,6 +91,7 @@ class Work(NamedTuple):
     targets: object
     samples: object
     order: object
+    indices: object
     words: object
 
 
@@ -113,6 +117,7 @@ def open_work(params, addresses):
         pointer(np.int64, a[14]),
         pointer(np.int64, a[15]),
         pointer(np.int64, a[16]),
+        pointer(np.int64, a[17]),
     )
 
 

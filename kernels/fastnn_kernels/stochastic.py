@@ -1,0 +1,300 @@
+"""Stochastic descent: one sample a step, plain SGD, on one thread.
+
+A product with one row reads a weight for every multiplication, so the large first layer is what costs. Two ways
+around it, both exact:
+
+Blocks, for dense data. Let the weights before a block of samples be W, b. The sample t of the block sees
+    z_t = x_t W + b - lr sum_{s < t} (x_s . x_t + 1) delta_s
+so the block needs one product X W, one Gram matrix X X.T, and one update W -= lr X.T Delta at its end; only the
+correction, a few rows of n_1 elements, goes sample by sample. The layers above are small and follow row by row.
+
+Rows, for data with many zeros. Row k of W is read and written only where x_k is not 0.
+"""
+
+import numpy as np
+
+from fastnn_kernels import activation, dense, output
+from fastnn_kernels.dense import FROM_TARGET, FROM_ZERO
+from fastnn_kernels.jit import kernel
+from fastnn_kernels.layout import ACTIVATION, DEPTH, N_IN, N_OUT, STRIDE, WIDTH, A, B, D, T, W
+from fastnn_kernels.native import fill, fma, lanes, load, store, transpose
+from fastnn_kernels.optimizer import LR
+from fastnn_kernels.step import gather
+from fastnn_kernels.team import DIVERGED, GOES_ON, PROGRESS, STOP, STOPPED
+from fastnn_kernels.work import BLOCK, COLUMNS_IN, LAYERS, LOSSES, NORMALIZED, ROWS, at
+
+PROBED = 64  # samples that tell how many inputs are 0
+SPARSE = 0.5  # share of inputs that are not 0, below which skipping rows is faster than blocks
+
+
+@kernel
+def _last_activation(work, layer):
+    return activation.LINEAR if layer == work.numbers[LAYERS] else at(work, layer, ACTIVATION)
+
+
+@kernel
+def _times_panel(x, n, w, columns, start, out):
+    """out (columns,) = start + x (n,) @ w (n, columns) for one panel; four sums side by side hide the latency."""
+    for j in range(0, columns, lanes(w)):
+        p = w + j
+        s0 = load(start + j)
+        s1 = s2 = s3 = fill(w, 0.0)
+        whole = n - n % 4
+        for k in range(0, whole, 4):
+            s0 = fma(load(p), x[k], s0)
+            s1 = fma(load(p + columns), x[k + 1], s1)
+            s2 = fma(load(p + 2 * columns), x[k + 2], s2)
+            s3 = fma(load(p + 3 * columns), x[k + 3], s3)
+            p = p + 4 * columns
+        for k in range(whole, n):
+            s0 = fma(load(p), x[k], s0)
+            p = p + columns
+        store(out + j, (s0 + s1) + (s2 + s3))
+
+
+@kernel
+def _add_outer(x, n, d, w, columns, lr):
+    """w (n, columns) -= lr x.T d for one panel."""
+    for j in range(0, columns, lanes(w)):
+        change = load(d + j) * -lr
+        p = w + j
+        for k in range(n):
+            store(p, fma(change, x[k], load(p)))
+            p = p + columns
+
+
+@kernel
+def _feed_row(work, layer, row):
+    below = layer - 1
+    x = work.space + (at(work, below, A) + row * at(work, below, STRIDE))
+    z = work.space + (at(work, layer, A) + row * at(work, layer, STRIDE))
+    n_in, depth, width = at(work, layer, N_IN), at(work, layer, DEPTH), at(work, layer, WIDTH)
+    panel = 2 * lanes(z)
+    for column in range(0, width, panel):
+        columns = min(panel, width - column)
+        bias = work.params + (at(work, layer, B) + column)
+        _times_panel(x, n_in, work.params + (at(work, layer, W) + column * depth), columns, bias, z + column)
+    activation.feed(_last_activation(work, layer), work.betas[layer], z, 0, 1, width)
+
+
+@kernel
+def _delta_row(work, layer, row):
+    above, stride = layer + 1, at(work, layer, STRIDE)
+    d = work.space + (at(work, above, D) + row * at(work, above, STRIDE))
+    dx = work.space + (at(work, layer, D) + row * stride)
+    n_out, depth, width = at(work, above, N_OUT), at(work, above, WIDTH), at(work, layer, WIDTH)
+    panel = 2 * lanes(dx)
+    for j in range(0, width, lanes(dx)):
+        store(dx + j, fill(dx, 0.0))
+    for column in range(0, width, panel):
+        columns = min(panel, width - column)
+        transposed = work.space + (at(work, above, T) + column * depth)
+        _times_panel(d, n_out, transposed, columns, dx + column, dx + column)
+    a = work.space + (at(work, layer, A) + row * stride)
+    activation.delta(at(work, layer, ACTIVATION), work.betas[layer], dx, a, 0, 1, width)
+
+
+@kernel
+def _update_row(work, layer, row, lr):
+    """Both copies of the weights of a layer above the first, and its bias."""
+    below = layer - 1
+    a = work.space + (at(work, below, A) + row * at(work, below, STRIDE))
+    d = work.space + (at(work, layer, D) + row * at(work, layer, STRIDE))
+    depth, width, panel = at(work, layer, DEPTH), at(work, layer, WIDTH), 2 * lanes(d)
+    for column in range(0, width, panel):
+        columns = min(panel, width - column)
+        weight = work.params + (at(work, layer, W) + column * depth)
+        _add_outer(a, at(work, layer, N_IN), d + column, weight, columns, lr)
+    for k in range(0, depth, panel):
+        rows = min(panel, depth - k)
+        transposed = work.space + (at(work, layer, T) + k * width)
+        _add_outer(d, at(work, layer, N_OUT), a + k, transposed, rows, lr)
+    _update_bias(work, layer, d, lr)
+
+
+@kernel
+def _update_bias(work, layer, d, lr):
+    bias = work.params + at(work, layer, B)
+    for j in range(0, at(work, layer, WIDTH), lanes(d)):
+        store(bias + j, fma(load(d + j), -lr, load(bias + j)))
+
+
+@kernel
+def _rest_of_step(work, row, position, lr):
+    """From the first layer's activations through loss and deltas to the updates of all layers above the first."""
+    layers = work.numbers[LAYERS]
+    for layer in range(2, layers + 1):
+        _feed_row(work, layer, row)
+    hits, finite = output.losses(work, row, row + 1, position - row, 1.0)
+    for layer in range(layers - 1, 0, -1):
+        _delta_row(work, layer, row)
+    for layer in range(2, layers + 1):
+        _update_row(work, layer, row, lr)
+    return hits, finite, np.float64(work.space[work.numbers[LOSSES] + row])
+
+
+@kernel
+def _gram(work, rows, inputs, gram, lr):
+    """gram (rows, size) = -lr (X X.T + 1) of the block's input rows; their transpose goes into inputs (n_in, size)."""
+    x, stride = work.space + at(work, 0, A), at(work, 0, STRIDE)
+    size, n = work.numbers[ROWS], lanes(work.space)
+    for k in range(0, at(work, 0, WIDTH), n):
+        for row in range(0, size, n):
+            transpose(x + (row * stride + k), stride, inputs + (k * size + row), size)
+    dense.product_rows(x, stride, 1, inputs, size, gram, size, at(work, 0, N_OUT), rows, size, FROM_ZERO, gram)
+    for i in range(0, rows * size, n):
+        store(gram + i, (load(gram + i) + 1.0) * -lr)
+
+
+@kernel
+def _correct(work, row, gram):
+    """z of the block's row: what the updates of the rows before it take from it."""
+    stride, size = at(work, 1, STRIDE), work.numbers[ROWS]
+    z, d = work.space + (at(work, 1, A) + row * stride), work.space + at(work, 1, D)
+    g = gram + row * size
+    for j in range(0, at(work, 1, WIDTH), lanes(z)):
+        value, p = load(z + j), d + j
+        for s in range(row):
+            value = fma(load(p), g[s], value)
+            p = p + stride
+        store(z + j, value)
+
+
+@kernel
+def _update_block(work, rows, lr):
+    """W -= lr X.T Delta, b -= lr sum Delta, for the first layer; Delta is overwritten by -lr Delta."""
+    x, x_stride = work.space + at(work, 0, A), at(work, 0, STRIDE)
+    d, d_stride = work.space + at(work, 1, D), at(work, 1, STRIDE)
+    n_in, depth, width, panel = at(work, 1, N_IN), at(work, 1, DEPTH), at(work, 1, WIDTH), 2 * lanes(d)
+    for row in range(rows):
+        _update_bias(work, 1, d + row * d_stride, lr)
+        for j in range(0, width, lanes(d)):
+            p = d + (row * d_stride + j)
+            store(p, load(p) * -lr)
+    for column in range(0, width, panel):
+        columns = min(panel, width - column)
+        w = work.params + (at(work, 1, W) + column * depth)
+        dense.product_rows(x, 1, x_stride, d + column, d_stride, w, columns, rows, n_in, columns, FROM_TARGET, w)
+
+
+@kernel
+def _block(work, start, rows, lr):
+    """The steps of `rows` samples from position `start` of the order; returns (loss, hits, finite)."""
+    inputs = work.space + work.numbers[BLOCK]
+    gram = inputs + at(work, 0, WIDTH) * work.numbers[ROWS]
+    gather(work, 0, rows, start)
+    dense.feed(work, 1, 0, rows, activation.LINEAR)
+    _gram(work, rows, inputs, gram, lr)
+    act, width = _last_activation(work, 1), at(work, 1, WIDTH)
+    loss, hits = 0.0, 0
+    for row in range(rows):
+        _correct(work, row, gram)
+        z = work.space + (at(work, 1, A) + row * at(work, 1, STRIDE))
+        activation.feed(act, work.betas[1], z, 0, 1, width)
+        found, finite, value = _rest_of_step(work, row, start + row, lr)
+        loss += value
+        hits += found
+        if not finite:
+            return loss, hits, False
+    _update_block(work, rows, lr)
+    return loss, hits, True
+
+
+@kernel
+def _sparse_panel(x, indices, count, w, columns, start, out):
+    """_times_panel over the inputs that are not 0."""
+    for j in range(0, columns, lanes(w)):
+        s0 = load(start + j)
+        s1 = s2 = s3 = fill(w, 0.0)
+        whole = count - count % 4
+        for i in range(0, whole, 4):
+            k0, k1, k2, k3 = indices[i], indices[i + 1], indices[i + 2], indices[i + 3]
+            s0 = fma(load(w + (k0 * columns + j)), x[k0], s0)
+            s1 = fma(load(w + (k1 * columns + j)), x[k1], s1)
+            s2 = fma(load(w + (k2 * columns + j)), x[k2], s2)
+            s3 = fma(load(w + (k3 * columns + j)), x[k3], s3)
+        for i in range(whole, count):
+            k0 = indices[i]
+            s0 = fma(load(w + (k0 * columns + j)), x[k0], s0)
+        store(out + j, (s0 + s1) + (s2 + s3))
+
+
+@kernel
+def _sparse_outer(x, indices, count, d, w, columns, lr):
+    """_add_outer over the inputs that are not 0."""
+    for j in range(0, columns, lanes(w)):
+        change = load(d + j) * -lr
+        for i in range(count):
+            k = indices[i]
+            p = w + (k * columns + j)
+            store(p, fma(change, x[k], load(p)))
+
+
+@kernel
+def _not_zero(x, n, indices):
+    """The numbers k of all x[k] that are not 0 into `indices`; returns how many."""
+    count = 0
+    for k in range(n):
+        indices[count] = k
+        count += x[k] != 0
+    return count
+
+
+@kernel
+def _sparse_step(work, start, indices, lr):
+    """The step of the sample at position `start` of the order; returns (loss, hits, finite)."""
+    columns_in = work.numbers[COLUMNS_IN]
+    x = work.X + work.order[start] * columns_in
+    count = _not_zero(x, columns_in, indices)
+    z, d = work.space + at(work, 1, A), work.space + at(work, 1, D)
+    depth, width, panel = at(work, 1, DEPTH), at(work, 1, WIDTH), 2 * lanes(z)
+    weight, bias = work.params + at(work, 1, W), work.params + at(work, 1, B)
+    for column in range(0, width, panel):
+        columns = min(panel, width - column)
+        _sparse_panel(x, indices, count, weight + column * depth, columns, bias + column, z + column)
+    activation.feed(_last_activation(work, 1), work.betas[1], z, 0, 1, width)
+    hits, finite, loss = _rest_of_step(work, 0, start, lr)
+    for column in range(0, width, panel):
+        columns = min(panel, width - column)
+        _sparse_outer(x, indices, count, d + column, weight + column * depth, columns, lr)
+    _update_bias(work, 1, d, lr)
+    return loss, hits, finite
+
+
+@kernel
+def is_sparse(work, samples):
+    """Whether few enough inputs of the first samples are not 0 (normalized ones never are)."""
+    if work.numbers[NORMALIZED]:
+        return False
+    columns, probed, found = work.numbers[COLUMNS_IN], min(samples, PROBED), 0
+    for i in range(probed):
+        x = work.X + work.samples[i] * columns
+        for k in range(columns):
+            found += x[k] != 0
+    return found < SPARSE * probed * columns
+
+
+@kernel
+def epoch(work, count, t, sparse, indices):
+    """One epoch of stochastic steps; returns (state of the run, step reached, sum of losses, hits).
+
+    indices: room for n_in numbers, int64.
+    """
+    lr = work.constants[LR]
+    size = 1 if sparse else work.numbers[ROWS]
+    loss, hits = 0.0, 0
+    for start in range(0, count, size):
+        if work.words[STOP]:
+            return STOPPED, t, loss, hits
+        rows = min(size, count - start)
+        if sparse:
+            value, found, finite = _sparse_step(work, start, indices, lr)
+        else:
+            value, found, finite = _block(work, start, rows, lr)
+        if not finite:
+            return DIVERGED, t, loss, hits
+        loss += value
+        hits += found
+        t += rows
+        work.words[PROGRESS] += rows
+    return GOES_ON, t, loss, hits
