@@ -12,14 +12,18 @@ from fastnn_kernels.jit import kernel
 from fastnn_kernels.native import (
     absolute,
     bits,
+    estimate_inverse_root,
+    estimate_reciprocal,
     fill,
     fma,
     from_bits,
+    has_estimates,
     maximum,
     minimum,
     pick,
     polynomial,
     select,
+    sqrt,
     to_float,
 )
 
@@ -140,3 +144,21 @@ def tanh(x):
     e = expm1(-2.0 * absolute(x))
     y = -e / (e + 2.0)
     return select(x < 0.0, -y, y)
+
+
+@kernel
+def divided_by_root(a, x, eps):
+    """a / (sqrt(x) + eps) for x >= 0 and eps > 0, to a few units in the last place.
+
+    Where the processor estimates roots and reciprocals, one Newton step each is half the time of sqrt and division. An
+    x so small that its root is lost beside eps may count as the smallest normal number.
+    """
+    if has_estimates(x):
+        x = maximum(x, fill(x, 1.1754943508222875e-38))
+        y = estimate_inverse_root(x)
+        root = x * y
+        root = fma(root, fma(root, -0.5 * y, 0.5), root)
+        divisor = root + eps
+        r = estimate_reciprocal(divisor)
+        return a * fma(r, fma(-divisor, r, 1.0), r)
+    return a / (sqrt(x) + eps)

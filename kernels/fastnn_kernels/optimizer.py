@@ -14,8 +14,9 @@ Sources: Polyak 1964; Nesterov 1983 in the one-gradient form of Sutskever et al.
 
 from typing import NamedTuple
 
+from fastnn_kernels.elementary import divided_by_root
 from fastnn_kernels.jit import kernel
-from fastnn_kernels.native import fma, lanes, load, sqrt, store
+from fastnn_kernels.native import fma, lanes, load, store
 from fastnn_kernels.penalty import penalized
 
 CODES = {"none": 0, "sgd": 1, "momentum": 2, "nesterov": 3, "adam": 4}
@@ -102,8 +103,8 @@ def _adam(rates, w, s1, s2, g, count, l1, l2):
         square = fma(load(s2 + i), rates.beta2, slope * slope * (1.0 - rates.beta2))
         store(s1 + i, mean)
         store(s2 + i, square)
-        root = sqrt(fma(square, rates.correction2, rates.eps_root)) + rates.eps
-        store(w + i, weight - mean * rate / root)
+        corrected = fma(square, rates.correction2, rates.eps_root)
+        store(w + i, weight - divided_by_root(mean * rate, corrected, rates.eps))
 
 
 @kernel

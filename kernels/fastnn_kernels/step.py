@@ -12,7 +12,7 @@ from fastnn_kernels.dense import FROM_TARGET, FROM_ZERO
 from fastnn_kernels.jit import kernel
 from fastnn_kernels.layout import ACTIVATION, DEPTH, N_IN, STRIDE, WIDTH, A, B, D, W
 from fastnn_kernels.machine import UNIT
-from fastnn_kernels.native import lanes, load, store
+from fastnn_kernels.native import lanes, load, prefetch, store
 from fastnn_kernels.team import GOES_ON, STOPPED, agreed, decide, meet, raise_flag
 from fastnn_kernels.work import (
     COLUMNS_IN,
@@ -24,6 +24,7 @@ from fastnn_kernels.work import (
     ROWS,
     SCRATCH,
     SCRATCH_SIZE,
+    STATES,
     at,
     share,
 )
@@ -87,6 +88,15 @@ def _groups(work, layer):
 
 
 @kernel
+def _bring_near(work, offset, count):
+    """Ask for what the update will read and write, so that it arrives while the product runs."""
+    for vector in range(1 + work.numbers[STATES]):
+        p = (work.params if vector == 0 else work.state + (vector - 1) * work.numbers[PARAMETERS]) + offset
+        for i in range(0, count, lanes(p)):
+            prefetch(p + i)
+
+
+@kernel
 def _weight_unit(work, layer, rates, column, k, scratch, count, part, last_part):
     """Gradient, update and transposed copy of one group of rows of one panel."""
     depth, panel = at(work, layer, DEPTH), 2 * lanes(work.params)
@@ -96,6 +106,8 @@ def _weight_unit(work, layer, rates, column, k, scratch, count, part, last_part)
     code = work.numbers[OPTIMIZER]
     fused = part == 0 and last_part and code != optimizer.NONE
     out = scratch if fused else work.gradient + offset
+    if last_part:
+        _bring_near(work, offset, rows * columns)
     dense.weight_gradient(work, layer, column, columns, k, rows, count, out, FROM_TARGET if part else FROM_ZERO)
     if last_part and code != optimizer.NONE:
         s1 = work.state + offset

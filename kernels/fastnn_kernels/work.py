@@ -29,7 +29,8 @@ SHUFFLED = 13  # whether every epoch has a new order
 SAMPLES = 14  # rows that take part
 STOCHASTIC = 15  # whether steps are of one sample, as stochastic.py does them
 BLOCK = 16  # offset of stochastic.py's scratch in the workspace
-NUMBERS = 17
+STATES = 17  # vectors of state that the optimizer has
+NUMBERS = 18
 
 LABELS, DENSE = 0, 1
 NOTHING, CLASSES, BINARY = 0, 1, 2

@@ -137,11 +137,11 @@ def store(typingctx, p, v):
 
 @intrinsic
 def prefetch(typingctx, p):
-    """Ask for the cache line at pointer p."""
+    """Ask for the cache line at pointer p to be brought near, to be written."""
 
     def codegen(context, builder, sig, args):
         at = builder.bitcast(args[0], ir.IntType(8).as_pointer())
-        flags = [ir.Constant(I32, n) for n in (0, 3, 1)]
+        flags = [ir.Constant(I32, n) for n in (1, 2, 1)]  # for writing, into the second level, data
         call(builder, "llvm.prefetch.p0", ir.VoidType(), [at, *flags])
         return context.get_dummy_value()
 
@@ -247,6 +247,50 @@ def _unary(name):
 sqrt = _unary("sqrt")
 absolute = _unary("fabs")
 round_even = _unary("rint")
+
+
+def _estimate(name, exact):
+    """An intrinsic function of AVX-512 that estimates to 14 bits; elsewhere the exact value."""
+
+    @intrinsic
+    def operation(typingctx, v):
+        if not isinstance(v, Vec):
+            return None
+
+        def codegen(context, builder, sig, args):
+            kind = native(v)
+            if not _has_estimates(v):
+                return exact(builder, args[0], splat(builder, ir.Constant(kind.element, 1.0), v.lanes))
+            mask = ir.Constant(ir.IntType(v.lanes), -1)
+            return call(builder, f"llvm.x86.avx512.{name}.ps.512", kind, [args[0], args[0], mask])
+
+        return v(v), codegen
+
+    return operation
+
+
+def _has_estimates(vec: Vec) -> bool:
+    return machine.VECTOR_BYTES == 64 and machine.IS_X86 and vec.dtype == types.float32
+
+
+@intrinsic
+def has_estimates(typingctx, v):
+    """Whether estimates are faster than division and root: a compile-time constant."""
+    if not isinstance(v, Vec):
+        return None
+
+    def codegen(context, builder, sig, args):
+        return ir.Constant(ir.IntType(1), int(_has_estimates(v)))
+
+    return types.boolean(v), codegen
+
+
+def _exact_root(builder, v, one):
+    return builder.fdiv(one, call(builder, f"llvm.sqrt.{suffix(v.type)}", v.type, [v]))
+
+
+estimate_reciprocal = _estimate("rcp14", lambda builder, v, one: builder.fdiv(one, v))
+estimate_inverse_root = _estimate("rsqrt14", _exact_root)
 
 
 def _choose(symbol):

@@ -1,0 +1,95 @@
+"""Where parameters and workspace lie: aligned, apart from each other, and read as they were written."""
+
+import numpy as np
+import pytest
+from fastnn_kernels import layout, machine
+from fastnn_kernels.layout import DEPTH, STRIDE, WIDTH, A, B, D, T, W
+from helpers import DTYPES, ODD_SIZES, random_weights
+
+NETWORKS = [(1, 1), (1, 1, 1), ODD_SIZES, ODD_SIZES[::-1], (784, 512, 512, 10), (1000, 1024, 511, 513, 3)]
+
+
+@pytest.fixture(params=DTYPES)
+def dtype(request):
+    return np.dtype(request.param)
+
+
+def planned(sizes, dtype):
+    return layout.parameters(sizes, [0] * (len(sizes) - 1), dtype)
+
+
+def assert_apart(pieces, count):
+    """Pieces (first, size) lie behind each other, within 0 to count."""
+    pieces = sorted(pieces)
+    assert pieces[0][0] >= 0
+    for (first, size), (following, _) in zip(pieces, [*pieces[1:], (count, 0)], strict=True):
+        assert first + size <= following
+
+
+@pytest.mark.parametrize("sizes", NETWORKS)
+def test_parameters_are_aligned_and_apart(sizes, dtype):
+    plan = planned(sizes, dtype)
+    pieces = []
+    for n_in, n_out, row in zip(sizes, sizes[1:], plan.table[1:]):
+        assert row[DEPTH] >= n_in
+        assert row[WIDTH] >= n_out
+        assert row[WIDTH] % machine.lanes(dtype) == 0
+        assert row[W] * dtype.itemsize % layout.ALIGNMENT == 0
+        assert row[B] * dtype.itemsize % machine.VECTOR_BYTES == 0
+        pieces += [(row[W], row[DEPTH] * row[WIDTH]), (row[B], row[WIDTH])]
+    assert_apart(pieces, plan.count)
+
+
+@pytest.mark.parametrize("rows", [1, 13, 128])
+@pytest.mark.parametrize("sizes", NETWORKS)
+def test_workspace_is_aligned_and_apart(sizes, rows, dtype):
+    space = layout.workspace(planned(sizes, dtype), rows, threads=3)
+    assert space.rows >= rows
+    pieces = [(space.losses, rows)]
+    pieces += [(space.scratch + rank * space.scratch_size, (2 * machine.lanes(dtype)) ** 2) for rank in range(3)]
+    for layer, row in enumerate(space.table):
+        assert row[STRIDE] >= row[WIDTH]
+        assert row[STRIDE] * dtype.itemsize % 2048 != 0
+        pieces += [(row[column], space.rows * row[STRIDE]) for column in ((A, D) if layer else (A,))]
+        if layer > 1:
+            pieces.append((row[T], row[WIDTH] * row[DEPTH]))
+    assert all(first * dtype.itemsize % layout.ALIGNMENT == 0 for first, _ in pieces)
+    assert_apart(pieces, space.count)
+
+
+@pytest.mark.parametrize("sizes", NETWORKS[:4])
+def test_layers_are_read_as_written(sizes, dtype, rng):
+    plan = planned(sizes, dtype)
+    memory = layout.zeros(plan.count, dtype)
+    weights = random_weights(rng, sizes)
+    for layer, (weight, bias) in enumerate(weights, start=1):
+        layout.set_layer(plan, layer, memory, weight, bias)
+    for layer, (weight, bias) in enumerate(weights, start=1):
+        read_weight, read_bias = layout.get_layer(plan, layer, memory)
+        assert np.array_equal(read_weight, weight)
+        assert np.array_equal(read_bias, bias)
+        assert not np.shares_memory(read_weight, memory)
+        assert not np.shares_memory(read_bias, memory)
+    assert np.count_nonzero(memory) == sum(np.count_nonzero(a) for pair in weights for a in pair)  # padding is zero
+
+
+def test_an_element_lies_where_the_layout_says(dtype):
+    """Weight (i, j) lies in panel j // NR of NR columns, in row i of it."""
+    n_in, n_out, panel = 5, 3 * machine.lanes(dtype), 2 * machine.lanes(dtype)
+    plan = planned((n_in, n_out), dtype)
+    memory = layout.zeros(plan.count, dtype)
+    weight = np.arange(1.0, n_in * n_out + 1).reshape(n_in, n_out)
+    layout.set_layer(plan, 1, memory, weight, np.zeros(n_out))
+    depth, width = plan.table[1, [DEPTH, WIDTH]]
+    for i, j in np.ndindex(weight.shape):
+        column = j // panel * panel
+        columns = min(panel, width - column)
+        assert memory[column * depth + i * columns + j % panel] == weight[i, j]
+
+
+def test_zeros_start_on_a_cache_line(dtype):
+    for count in (1, 17, 1000):
+        array = layout.zeros(count, dtype)
+        assert array.dtype == dtype
+        assert array.shape == (count,)
+        assert array.ctypes.data % layout.ALIGNMENT == 0

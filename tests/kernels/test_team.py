@@ -1,0 +1,141 @@
+"""Threads that meet: the barrier, stopping, failing, and that nobody is left behind."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+from fastnn_kernels import team
+from fastnn_kernels.jit import FLAGS
+from fastnn_kernels.native import address
+from fastnn_kernels.native.atomic import load_acquire, store_release
+from fastnn_kernels.team import Team, new_words
+from numba import njit
+
+SIZES = [1, 2, 3]
+FOREVER = 2**62
+
+
+@njit(**FLAGS)
+def rounds(rank, size, words, count, log, wrong):
+    """Meet twice a round; between the meetings everybody must have written this round's number."""
+    w, mine = address(words, 0), address(log, 0)
+    for r in range(1, count + 1):
+        store_release(mine + rank, r)
+        if not team.meet(w, size):
+            return
+        for other in range(size):
+            if load_acquire(mine + other) != r:
+                wrong[rank] += 1
+        if not team.meet(w, size):
+            return
+
+
+@njit(**FLAGS)
+def until_stopped(rank, size, words, count, failing, state):
+    """Steps as step.py takes them; rank `failing` leaves before the second one."""
+    w = address(words, 0)
+    while count[rank] < FOREVER:
+        if rank == failing and count[rank] == 1:
+            return
+        count[rank] += 1
+        if rank == 0:
+            team.decide(w)
+        if not team.meet(w, size):
+            return
+        state[rank] = team.agreed(w)
+        if state[rank] != team.GOES_ON:
+            return
+        if not team.meet(w, size):
+            return
+
+
+def start(size, poll=None, function=until_stopped, failing=-1):
+    """Run until stopped; the words, and each thread's count and state."""
+    words, count, state = new_words(), np.zeros(size, np.int64), np.full(size, -1)
+    with Team(size) as workers:
+        try:
+            workers.run(function, words, words, count, failing, state, poll=poll and (lambda: poll(words)))
+        finally:
+            nobody_is_in(workers)
+    return words, count, state
+
+
+def nobody_is_in(workers):
+    """All threads of the team are free: each takes part in a new round of its own."""
+    words, log, wrong = new_words(), np.zeros(workers.size, np.int64), np.zeros(workers.size, np.int64)
+    workers.run(rounds, words, words, 3, log, wrong)
+    assert log.tolist() == [3] * workers.size
+
+
+@pytest.fixture(autouse=True)
+def no_thread_remains():
+    yield
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("fastnn")]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_nobody_passes_a_barrier_alone(size):
+    words, log, wrong = new_words(), np.zeros(size, np.int64), np.zeros(size, np.int64)
+    with Team(size) as workers:
+        workers.run(rounds, words, words, 2000, log, wrong)
+    assert log.tolist() == [2000] * size
+    assert not wrong.any()
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_all_stop_at_the_same_step(size):
+    def poll(words):
+        words[team.STOP] = 1
+
+    _, count, state = start(size, poll)
+    assert count[0] > 1
+    assert len(set(count)) == 1
+    assert state.tolist() == [team.STOPPED] * size
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_flag_is_seen_by_all_at_the_same_step(size):
+    def poll(words):
+        words[team.FLAG] = 1
+        words[team.STOP] = 1  # so that a flag that is overlooked fails the test instead of hanging it
+
+    _, _, state = start(size, poll)
+    assert set(state) <= {team.DIVERGED, team.STOPPED}
+    assert state[0] == team.DIVERGED or len(set(state)) == 1
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_interrupt_while_polling_leaves_nobody_behind(size):
+    def poll(words):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        start(size, poll)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_worker_that_raises_does_not_keep_the_others_waiting(size):
+    def function(rank, of, *args):
+        until_stopped(rank, of, *args)  # the last one leaves after its first step
+        if rank == of - 1:
+            raise ArithmeticError("worker failed")
+
+    def poll(words):
+        assert time.monotonic() - began < 30
+
+    began = time.monotonic()
+    with pytest.raises(ArithmeticError, match="worker failed"):
+        start(size, poll, function, failing=size - 1)
+
+
+def test_poll_is_called_while_the_workers_work():
+    calls = []
+
+    def poll(words):
+        calls.append(time.monotonic())
+        words[team.STOP] = len(calls) == 3
+
+    start(2, poll)
+    assert len(calls) >= 3
+    assert calls[2] - calls[0] > 0.1  # sleeping in between: about ten times a second
