@@ -52,11 +52,11 @@ def predict(
     dataset = load(source, target, features=net.n_in)
     X = dataset.X if dataset.X_test is None else dataset.X_test
     outputs = net.predict(X)
-    if kind_of(net) == "classify":
-        labels = net.predict_class(X)
-        write_table(output, ["class", *map(str, net.classes_)], labels, outputs)
+    if net.classes_ is None:
+        write_table(output, [f"output_{i + 1}" for i in range(net.n_out)], None, outputs)
     else:
-        write_table(output, [f"output_{i + 1}" for i in range(outputs.shape[1])], None, outputs)
+        names = net.classes_[-net.n_out :]  # a single output is the probability of the second class
+        write_table(output, ["class", *map(str, names)], net.predict_class(X), outputs)
     typer.echo(f"{len(X):,} predictions in {output}")
 
 

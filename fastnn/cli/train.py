@@ -42,7 +42,7 @@ def train(
     penalty: Annotated[str | None, typer.Option(help="on the weights: l2=1e-4 or l1=1e-5")] = None,
     loss: Annotated[str, typer.Option(help="auto: cross_entropy for classes, mse for numbers")] = "auto",
     normalize: Annotated[
-        str, typer.Option(help="none, standard, minmax or robust; auto: none for images from 0 to 1, else standard")
+        str, typer.Option(help="none, standard, minmax or robust; auto: minmax for images, else standard")
     ] = "auto",
     task: Annotated[str, typer.Option(help="classify, regress, or auto: floats are numbers to regress")] = "auto",
     target: Annotated[str | None, typer.Option(help="CSV: column to predict, name or place; else the last")] = None,
@@ -130,11 +130,12 @@ def default_epochs(samples: int) -> int:
 
 
 def normalization(name: str, dataset: Dataset) -> str | None:
-    """None for "none"; for "auto" too where pixels lie between 0 and 1 already, else "standard"."""
-    if name == "auto":
-        is_scaled = dataset.image_shape is not None and dataset.X.min() >= 0 and dataset.X.max() <= 1
-        return None if is_scaled else "standard"
-    return None if name == "none" else name
+    """What fit's normalize should be. "auto": nothing for pixels between 0 and 1, minmax for others, else standard."""
+    if name != "auto":
+        return None if name == "none" else name
+    if dataset.image_shape is None:
+        return "standard"
+    return None if dataset.X.min() >= 0 and dataset.X.max() <= 1 else "minmax"
 
 
 def fit(net: Any, problem: Problem, fit_options: dict[str, Any]) -> Any:

@@ -126,13 +126,21 @@ def delta(work, layer, first, last):
 
 
 @kernel
-def weight_gradient(work, layer, column, columns, k, rows, count, out, start):
-    """dW rows k to k + rows of one panel into `out` (rows, columns), over `count` rows of the batch."""
+def pack_panel(d, stride, columns, count, packed):
+    """Copy d (count, columns) into rows that follow each other."""
+    for _ in range(count):
+        for j in range(0, columns, lanes(d)):
+            store(packed + j, load(d + j))
+        d = d + stride
+        packed = packed + columns
+
+
+@kernel
+def weight_gradient(work, layer, k, rows, d, d_stride, columns, count, out, start):
+    """dW rows k to k + rows of one panel into `out` (rows, columns); d (count, columns): the panel's deltas."""
     below = layer - 1
-    x_stride, d_stride = at(work, below, STRIDE), at(work, layer, STRIDE)
     x = work.space + (at(work, below, A) + k)
-    d = work.space + (at(work, layer, D) + column)
-    product_rows(x, 1, x_stride, d, d_stride, out, columns, count, rows, columns, start, out)
+    product_rows(x, 1, at(work, below, STRIDE), d, d_stride, out, columns, count, rows, columns, start, out)
 
 
 @kernel

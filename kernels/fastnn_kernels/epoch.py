@@ -1,13 +1,14 @@
 """What Python calls: epochs of training, evaluation and prediction, each entered by every thread of a team."""
 
 from fastnn_kernels import output, penalty, stochastic
+from fastnn_kernels.gradient import refresh_all_transposed
 from fastnn_kernels.jit import entry, kernel
 from fastnn_kernels.layout import ACTIVATION, N_OUT, STRIDE, WIDTH, A
 from fastnn_kernels.native import fill, lanes, load, store, sum_lanes
 from fastnn_kernels.native.atomic import fetch_add, load_acquire, store_release
 from fastnn_kernels.optimizer import PENALTY_L1, PENALTY_L2
 from fastnn_kernels.rng import shuffle
-from fastnn_kernels.step import feed_hidden, refresh_all_transposed, step
+from fastnn_kernels.step import feed_hidden, step
 from fastnn_kernels.team import (
     DECISION,
     DIVERGED,

@@ -115,7 +115,7 @@ def workspace(layout: Parameters, rows: int, threads: int, stochastic: bool = Fa
             row[T] = count
             count = _aligned(count + row[WIDTH] * row[DEPTH], dtype)
     losses, count = count, _aligned(count + rows, dtype)
-    scratch_size = _aligned(panel * panel, dtype)
+    scratch_size = _aligned(panel * (panel + rows), dtype)
     scratch, count = count, count + threads * scratch_size
     block, count = count, count + (rows * (table[0, WIDTH] + rows) if stochastic else 0)
     return Workspace(table, rows, threads, losses, scratch, scratch_size, block, int(count))

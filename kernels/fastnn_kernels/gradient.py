@@ -1,0 +1,139 @@
+"""From deltas to new weights: gradients, updates and transposed copies, divided among the workers of a team.
+
+The unit of work is a group of up to NR rows of one panel of a layer's weights. The units of all layers form one line,
+panel by panel, and every worker takes a stretch of it; whoever has the first group of a panel does its bias.
+"""
+
+from typing import NamedTuple
+
+from fastnn_kernels import dense, optimizer
+from fastnn_kernels.dense import FROM_TARGET, FROM_ZERO
+from fastnn_kernels.jit import kernel
+from fastnn_kernels.layout import DEPTH, N_IN, STRIDE, WIDTH, B, D, W
+from fastnn_kernels.native import lanes, prefetch
+from fastnn_kernels.work import LAYERS, OPTIMIZER, PARAMETERS, SCRATCH, SCRATCH_SIZE, STATES, at, share
+
+WORTH_PACKING = 4  # groups of rows that read a panel of deltas, from which on copying it together pays
+
+
+class Pass(NamedTuple):
+    """One pass of rows through the gradients. Batches that are longer than the workspace take several.
+
+    rates: the optimizer's, at this step; count: rows; is_first, is_last: of the batch's passes; tile: scratch for the
+    gradient of a unit; packed: scratch for a panel of deltas.
+    """
+
+    rates: object
+    count: object
+    is_first: object
+    is_last: object
+    tile: object
+    packed: object
+
+
+@kernel
+def _groups(work, layer):
+    """Units of work in a layer: panels of columns, groups of rows."""
+    panel = 2 * lanes(work.params)
+    panels = (at(work, layer, WIDTH) + panel - 1) // panel
+    return panels, (at(work, layer, N_IN) + panel - 1) // panel
+
+
+@kernel
+def _bring_near(work, offset, count):
+    """Ask for what the update will read and write, so that it arrives while the product runs."""
+    for vector in range(1 + work.numbers[STATES]):
+        p = (work.params if vector == 0 else work.state + (vector - 1) * work.numbers[PARAMETERS]) + offset
+        for i in range(0, count, lanes(p)):
+            prefetch(p + i)
+
+
+@kernel
+def _target(work, one, offset):
+    """Where a unit's gradient goes: to scratch where the update follows at once, else to the gradient vector."""
+    if one.is_first and one.is_last and work.numbers[OPTIMIZER] != optimizer.NONE:
+        return one.tile
+    return work.gradient + offset
+
+
+@kernel
+def _update(work, one, offset, g, count, l1, l2):
+    s1 = work.state + offset
+    s2 = s1 + work.numbers[PARAMETERS]
+    optimizer.update(work.numbers[OPTIMIZER], one.rates, work.params + offset, s1, s2, g, count, l1, l2)
+
+
+@kernel
+def _weights(work, one, layer, column, columns, k, d, d_stride):
+    """Gradient, update and transposed copy of one group of rows, from row k on."""
+    rows = min(2 * lanes(d), at(work, layer, N_IN) - k)
+    offset = at(work, layer, W) + column * at(work, layer, DEPTH) + k * columns
+    g = _target(work, one, offset)
+    if one.is_last:
+        _bring_near(work, offset, rows * columns)
+    start = FROM_ZERO if one.is_first else FROM_TARGET
+    dense.weight_gradient(work, layer, k, rows, d, d_stride, columns, one.count, g, start)
+    if one.is_last:
+        _update(work, one, offset, g, rows * columns, one.rates.l1, one.rates.l2)
+        if layer > 1:
+            dense.refresh_transposed(work, layer, column, columns, k, rows)
+
+
+@kernel
+def _bias(work, one, layer, column, columns, d, d_stride):
+    """Gradient and update of the bias of one panel."""
+    offset = at(work, layer, B) + column
+    g = _target(work, one, offset)
+    dense.bias_gradient(d, d_stride, columns, one.count, g, not one.is_first)
+    if one.is_last:
+        _update(work, one, offset, g, columns, 0.0, 0.0)
+
+
+@kernel
+def _panel(work, one, layer, column, first, last):
+    """The groups first to last (exclusive) of one panel."""
+    panel = 2 * lanes(work.params)
+    columns = min(panel, at(work, layer, WIDTH) - column)
+    d, d_stride = work.space + (at(work, layer, D) + column), at(work, layer, STRIDE)
+    if last - first >= WORTH_PACKING:
+        dense.pack_panel(d, d_stride, columns, one.count, one.packed)
+        d, d_stride = one.packed, columns
+    if first == 0:
+        _bias(work, one, layer, column, columns, d, d_stride)
+    for group in range(first, last):
+        _weights(work, one, layer, column, columns, group * panel, d, d_stride)
+
+
+@kernel
+def gradients(work, rank, size, rates, count, is_first, is_last):
+    """This worker's share of all gradients over `count` rows, and in the batch's last pass of all updates."""
+    layers, panel = work.numbers[LAYERS], 2 * lanes(work.params)
+    tile = work.space + (work.numbers[SCRATCH] + rank * work.numbers[SCRATCH_SIZE])
+    one = Pass(rates, count, is_first, is_last, tile, tile + panel * panel)
+    total = 0
+    for layer in range(1, layers + 1):
+        panels, groups = _groups(work, layer)
+        total += panels * groups
+    begin, end = share(total, rank, size)
+    for layer in range(1, layers + 1):
+        panels, groups = _groups(work, layer)
+        for p in range(panels):
+            first, last = max(begin, 0), min(end, groups)
+            if first < last:
+                _panel(work, one, layer, p * panel, first, last)
+            begin -= groups
+            end -= groups
+
+
+@kernel
+def refresh_all_transposed(work, rank, size):
+    """Fill the transposed panels of every layer from its weights."""
+    panel = 2 * lanes(work.params)
+    for layer in range(2, work.numbers[LAYERS] + 1):
+        panels, groups = _groups(work, layer)
+        first, last = share(panels * groups, rank, size)
+        for unit in range(first, last):
+            column, k = unit // groups * panel, unit % groups * panel
+            columns = min(panel, at(work, layer, WIDTH) - column)
+            rows = min(panel, at(work, layer, N_IN) - k)
+            dense.refresh_transposed(work, layer, column, columns, k, rows)
