@@ -10,6 +10,7 @@ from fastnn.losses import MAE, MSE, BinaryCrossEntropy, CrossEntropy, HalfMSE
 from fastnn.network import MLP
 from fastnn.optimizers import SGD, Adam, Momentum, Nesterov
 from fastnn.penalties import L1, L2
+from fastnn.schedules import Constant, Cosine, Exponential, InverseTime, StepDecay
 from fastnn.training import History
 
 __version__ = "0.1.0"
@@ -25,10 +26,13 @@ __all__ = [
     "Adam",
     "BinaryCrossEntropy",
     "Callback",
+    "Constant",
+    "Cosine",
     "CrossEntropy",
     "Dense",
     "DivergenceError",
     "EarlyStopping",
+    "Exponential",
     "FastnnError",
     "FileError",
     "GlorotNormal",
@@ -38,6 +42,7 @@ __all__ = [
     "HeUniform",
     "History",
     "InputError",
+    "InverseTime",
     "LeakyReLU",
     "Linear",
     "Momentum",
@@ -46,6 +51,7 @@ __all__ = [
     "Sigmoid",
     "Softmax",
     "Softplus",
+    "StepDecay",
     "Tanh",
     "Threshold",
     "data",

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fastnn import activations, checks, explain, initializers, inputs, losses, optimizers, session, targets
+from fastnn import activations, checks, explain, initializers, inputs, losses, optimizers, schedules, session, targets
 from fastnn import callbacks as callbacks_module
 from fastnn import progress as progress_module
 from fastnn.activations import Softmax, Threshold
@@ -117,6 +117,7 @@ class MLP:
         validation: float | tuple[Any, Any] | None = None,
         shuffle: bool = True,
         penalty: Penalty | None = None,
+        schedule: Any = None,
         normalize: str | None = None,
         callbacks: Any = (),
         threads: int | None = None,
@@ -130,8 +131,9 @@ class MLP:
         (samples, n_out). loss: a name or object of fastnn.losses, by default the one that goes with the output.
         optimizer: a name or object of fastnn.optimizers. batch_size: samples a step; "full" = all, 1 = stochastic.
         validation: the share of the samples held out (random, stratified for classes), or (Xv, yv). penalty: L1 or
-        L2. normalize: "standard", "minmax" or "robust": statistics of the training samples, stored and applied from
-        then on. threads: None chooses by the work. progress: whether to show any.
+        L2. schedule: a name or object of fastnn.schedules for the learning rate, by default constant. normalize:
+        "standard", "minmax" or "robust": statistics of the training samples, stored and applied from then on.
+        threads: None chooses by the work. progress: whether to show any.
 
         Returns the History of these epochs. Raises InputError before anything is computed, and DivergenceError where
         the loss becomes NaN or infinite; the network then has the last good weights. Ctrl-C stops after a whole step.
@@ -151,6 +153,7 @@ class MLP:
             _read_batch(batch_size, len(training.index)),
             checks.flag("shuffle", shuffle),
             penalty,
+            schedules.family.get("constant" if schedule is None else schedule),
             callbacks_module.check(callbacks),
             self._read_threads(threads, batch_size, len(training.index)),
         )

@@ -29,7 +29,7 @@ class Optimizer:
         return kernels.CODES[family.name(self)]
 
     def constants(self) -> np.ndarray:
-        """float64, as fastnn_kernels.optimizer numbers them; the penalty's still 0."""
+        """float64, as fastnn_kernels.optimizer numbers them; the penalty's and schedule's still 0."""
         values = np.zeros(kernels.CONSTANTS)
         values[kernels.LR] = self.lr
         return values

@@ -14,6 +14,7 @@ from fastnn.errors import DivergenceError
 from fastnn.losses import Loss
 from fastnn.optimizers import SGD, Optimizer
 from fastnn.progress import Progress
+from fastnn.schedules import Schedule
 from fastnn.targets import Targets
 from fastnn_kernels import epoch, optimizer, team
 
@@ -71,6 +72,7 @@ class Settings:
     batch: int
     shuffle: bool
     penalty: penalties.Penalty | None
+    schedule: Schedule
     callbacks: tuple[Callback, ...]
     threads: int
 
@@ -102,6 +104,9 @@ class Run:
         constants = settings.optimizer.constants()
         l1, l2 = penalties.rates(settings.penalty, self.samples)
         constants[optimizer.PENALTY_L1], constants[optimizer.PENALTY_L2] = l1, l2
+        constants[optimizer.SCHEDULE :] = settings.schedule.constants(
+            self.steps_per_epoch, settings.epochs, self.state.steps
+        )
         in_parts = settings.batch > rows
         return session.open_session(
             net,

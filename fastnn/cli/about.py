@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import typer
 
+import fastnn
 from fastnn import session
 from fastnn_kernels import cache, machine
 
@@ -15,7 +16,7 @@ from fastnn_kernels import cache, machine
 def info() -> None:
     """Print what fastnn runs on: processor, vectors, tile, threads, versions, the cache of compiled code."""
     facts = {
-        "fastnn": version_of("fastnn-numba"),
+        "fastnn": fastnn.__version__,
         "python": platform.python_version(),
         **{package: version_of(package) for package in ("numpy", "numba", "llvmlite")},
         **machine.describe(),

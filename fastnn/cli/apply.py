@@ -83,5 +83,6 @@ def write_table(path: Path, header: list[str], labels: np.ndarray | None, output
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         writer.writerow(header)
-        for i, row in enumerate(outputs.tolist()):
-            writer.writerow(row if labels is None else [labels[i], *row])
+        for i, row in enumerate(outputs):
+            digits = row.astype(str)  # as few as tell the numbers of the dtype apart
+            writer.writerow(digits if labels is None else [labels[i], *digits])

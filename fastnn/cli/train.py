@@ -11,6 +11,7 @@ import typer
 
 import fastnn as fn
 from fastnn.cli import options, tasks
+from fastnn.cli.averaging import AverageWeights
 from fastnn.data import load, train_test_split
 from fastnn.data.sources import Dataset
 from fastnn.errors import InputError
@@ -35,10 +36,11 @@ def train(
     source: Annotated[str, typer.Argument(help="digits, a folder of IDX files, a .npz or a .csv file")] = "digits",
     layers: Annotated[str, typer.Option(help="sizes of the hidden layers")] = "512,512",
     activation: Annotated[str, typer.Option(help="activation of the hidden layers")] = "relu",
-    optimizer: Annotated[str, typer.Option(help="sgd, momentum, nesterov or adam")] = "adam",
+    optimizer: Annotated[str, typer.Option(help="adam, sgd, momentum, ...")] = "adam",
     learning_rate: Annotated[float | None, typer.Option(help="if not given, the optimizer's own")] = None,
     batch_size: Annotated[str, typer.Option(help="samples in a step, or full")] = "128",
     epochs: Annotated[int | None, typer.Option(help="if not given, 10, or 40 for fewer than 10,000 samples")] = None,
+    average: Annotated[int, typer.Option(help="the model is the mean of the weights after so many last epochs")] = 5,
     penalty: Annotated[str | None, typer.Option(help="on the weights: l2=1e-4 or l1=1e-5")] = None,
     loss: Annotated[str, typer.Option(help="auto: cross_entropy for classes, mse for numbers")] = "auto",
     normalize: Annotated[
@@ -84,7 +86,8 @@ def train(
         dtype=dtype,
         seed=seed,
     )
-    fit_options["epochs"] = epochs if epochs is not None else default_epochs(len(problem.X))
+    epochs = epochs if epochs is not None else default_epochs(len(problem.X))
+    fit_options |= {"epochs": epochs, "callbacks": AverageWeights(epochs, average)}
     fit_options["normalize"] = normalization(normalize, dataset)
     try:
         history = fit(net, problem, fit_options)

@@ -14,6 +14,7 @@ Sources: Polyak 1964; Nesterov 1983 in the one-gradient form of Sutskever et al.
 
 from typing import NamedTuple
 
+from fastnn_kernels import schedule
 from fastnn_kernels.elementary import divided_by_root
 from fastnn_kernels.jit import kernel
 from fastnn_kernels.native import fma, lanes, load, store
@@ -30,7 +31,8 @@ EPS = 3
 EPS_ROOT = 4
 PENALTY_L1 = 5
 PENALTY_L2 = 6
-CONSTANTS = 7
+SCHEDULE = 7  # the constants of schedule.py follow
+CONSTANTS = SCHEDULE + schedule.CONSTANTS
 
 
 class Rates(NamedTuple):
@@ -48,6 +50,12 @@ class Rates(NamedTuple):
 
 
 @kernel
+def learning_rate(constants, t):
+    """The learning rate at step t, counted from 1."""
+    return constants[LR] * schedule.factor(constants + SCHEDULE, t)
+
+
+@kernel
 def rates(code, constants, t):
     """The constants at step t, counted from 1."""
     correction1 = correction2 = 1.0
@@ -55,7 +63,7 @@ def rates(code, constants, t):
         correction1 = 1.0 / (1.0 - constants[BETA1] ** t)
         correction2 = 1.0 / (1.0 - constants[BETA2] ** t)
     return Rates(
-        constants[LR],
+        learning_rate(constants, t),
         constants[BETA1],
         constants[BETA2],
         constants[EPS],

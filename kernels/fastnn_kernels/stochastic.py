@@ -18,7 +18,7 @@ from fastnn_kernels.dense import FROM_TARGET, FROM_ZERO
 from fastnn_kernels.jit import kernel
 from fastnn_kernels.layout import ACTIVATION, DEPTH, N_IN, N_OUT, STRIDE, WIDTH, A, B, D, T, W
 from fastnn_kernels.native import fill, fma, lanes, load, store, transpose
-from fastnn_kernels.optimizer import LR
+from fastnn_kernels.optimizer import learning_rate
 from fastnn_kernels.step import gather
 from fastnn_kernels.team import DIVERGED, GOES_ON, PROGRESS, STOP, STOPPED
 from fastnn_kernels.work import BLOCK, COLUMNS_IN, LAYERS, LOSSES, NORMALIZED, ROWS, at
@@ -134,16 +134,20 @@ def _rest_of_step(work, row, position, lr):
 
 
 @kernel
-def _gram(work, rows, inputs, gram, lr):
-    """gram (rows, size) = -lr (X X.T + 1) of the block's input rows; their transpose goes into inputs (n_in, size)."""
+def _gram(work, rows, inputs, gram, descent):
+    """gram (rows, size) = (X X.T + 1) -lr of the block's input rows; their transpose goes into inputs (n_in, size).
+
+    descent (size,): -lr of each step of the block.
+    """
     x, stride = work.space + at(work, 0, A), at(work, 0, STRIDE)
     size, n = work.numbers[ROWS], lanes(work.space)
     for k in range(0, at(work, 0, WIDTH), n):
         for row in range(0, size, n):
             transpose(x + (row * stride + k), stride, inputs + (k * size + row), size)
     dense.product_rows(x, stride, 1, inputs, size, gram, size, at(work, 0, N_OUT), rows, size, FROM_ZERO, gram)
-    for i in range(0, rows * size, n):
-        store(gram + i, (load(gram + i) + 1.0) * -lr)
+    for i in range(0, rows * size, size):
+        for j in range(0, size, n):
+            store(gram + (i + j), (load(gram + (i + j)) + 1.0) * load(descent + j))
 
 
 @kernel
@@ -161,16 +165,16 @@ def _correct(work, row, gram):
 
 
 @kernel
-def _update_block(work, rows, lr):
-    """W -= lr X.T Delta, b -= lr sum Delta, for the first layer; Delta is overwritten by -lr Delta."""
+def _update_block(work, rows, descent):
+    """W -= X.T (lr Delta), b -= sum lr Delta, for the first layer; Delta is overwritten by -lr Delta."""
     x, x_stride = work.space + at(work, 0, A), at(work, 0, STRIDE)
     d, d_stride = work.space + at(work, 1, D), at(work, 1, STRIDE)
     n_in, depth, width, panel = at(work, 1, N_IN), at(work, 1, DEPTH), at(work, 1, WIDTH), 2 * lanes(d)
     for row in range(rows):
-        _update_bias(work, 1, d + row * d_stride, lr)
+        _update_bias(work, 1, d + row * d_stride, -descent[row])
         for j in range(0, width, lanes(d)):
             p = d + (row * d_stride + j)
-            store(p, load(p) * -lr)
+            store(p, load(p) * descent[row])
     for column in range(0, width, panel):
         columns = min(panel, width - column)
         w = work.params + (at(work, 1, W) + column * depth)
@@ -178,25 +182,28 @@ def _update_block(work, rows, lr):
 
 
 @kernel
-def _block(work, start, rows, lr):
-    """The steps of `rows` samples from position `start` of the order; returns (loss, hits, finite)."""
+def _block(work, start, rows, t):
+    """The steps of `rows` samples from position `start` of the order, t steps before them; (loss, hits, finite)."""
     inputs = work.space + work.numbers[BLOCK]
     gram = inputs + at(work, 0, WIDTH) * work.numbers[ROWS]
+    descent = gram + work.numbers[ROWS] * work.numbers[ROWS]
+    for row in range(rows):
+        descent[row] = -learning_rate(work.constants, t + row + 1)
     gather(work, 0, rows, start)
     dense.feed(work, 1, 0, rows, activation.LINEAR)
-    _gram(work, rows, inputs, gram, lr)
+    _gram(work, rows, inputs, gram, descent)
     act, width = _last_activation(work, 1), at(work, 1, WIDTH)
     loss, hits = 0.0, 0
     for row in range(rows):
         _correct(work, row, gram)
         z = work.space + (at(work, 1, A) + row * at(work, 1, STRIDE))
         activation.feed(act, work.betas[1], z, 0, 1, width)
-        found, finite, value = _rest_of_step(work, row, start + row, lr)
+        found, finite, value = _rest_of_step(work, row, start + row, -descent[row])
         loss += value
         hits += found
         if not finite:
             return loss, hits, False
-    _update_block(work, rows, lr)
+    _update_block(work, rows, descent)
     return loss, hits, True
 
 
@@ -280,7 +287,6 @@ def epoch(work, count, t, sparse, indices):
 
     indices: room for n_in numbers, int64.
     """
-    lr = work.constants[LR]
     size = 1 if sparse else work.numbers[ROWS]
     loss, hits = 0.0, 0
     for start in range(0, count, size):
@@ -288,9 +294,9 @@ def epoch(work, count, t, sparse, indices):
             return STOPPED, t, loss, hits
         rows = min(size, count - start)
         if sparse:
-            value, found, finite = _sparse_step(work, start, indices, lr)
+            value, found, finite = _sparse_step(work, start, indices, learning_rate(work.constants, t + 1))
         else:
-            value, found, finite = _block(work, start, rows, lr)
+            value, found, finite = _block(work, start, rows, t)
         if not finite:
             return DIVERGED, t, loss, hits
         loss += value

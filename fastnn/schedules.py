@@ -1,0 +1,128 @@
+"""Learning rate schedules: how the learning rate changes from step to step. Formulas: fastnn_kernels.schedule.
+
+Every one has warm_up: epochs, or a fraction of one, in which the rate first rises from 0 linearly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fastnn import checks
+from fastnn.errors import InputError
+from fastnn.named import Family
+from fastnn_kernels import schedule as kernels
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """Base of all schedules. warm_up: epochs, at least 0."""
+
+    warm_up: float = 0.0
+
+    def __post_init__(self) -> None:
+        checks.real("warm_up", self.warm_up, least=0.0)
+
+    def constants(self, steps_per_epoch: int, epochs: int, steps_done: int) -> np.ndarray:
+        """float64, as fastnn_kernels.schedule numbers them, for a fit of so many epochs after so many steps."""
+        values = np.zeros(kernels.CONSTANTS)
+        values[kernels.CODE] = kernels.CODES[family.name(self)]
+        values[kernels.EVERY] = 1.0
+        values[kernels.STEPS] = steps_per_epoch
+        values[kernels.WARM_UP] = self.warm_up
+        return values
+
+
+@dataclass(frozen=True, kw_only=True)
+class Constant(Schedule):
+    """The same rate throughout, after the warm-up."""
+
+
+@dataclass(frozen=True)
+class StepDecay(Schedule):
+    """The rate times gamma after every `every` epochs."""
+
+    gamma: float = 0.5
+    every: int = 10
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checks.real("gamma", self.gamma, above=0.0)
+        checks.whole("every", self.every)
+
+    def constants(self, steps_per_epoch: int, epochs: int, steps_done: int) -> np.ndarray:
+        values = super().constants(steps_per_epoch, epochs, steps_done)
+        values[kernels.GAMMA], values[kernels.EVERY] = self.gamma, self.every
+        return values
+
+
+@dataclass(frozen=True)
+class Exponential(Schedule):
+    """The rate times gamma^epochs, falling from step to step."""
+
+    gamma: float = 0.95
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checks.real("gamma", self.gamma, above=0.0)
+
+    def constants(self, steps_per_epoch: int, epochs: int, steps_done: int) -> np.ndarray:
+        values = super().constants(steps_per_epoch, epochs, steps_done)
+        values[kernels.GAMMA] = self.gamma
+        return values
+
+
+@dataclass(frozen=True)
+class InverseTime(Schedule):
+    """The rate divided by 1 + decay epochs."""
+
+    decay: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checks.real("decay", self.decay, least=0.0)
+
+    def constants(self, steps_per_epoch: int, epochs: int, steps_done: int) -> np.ndarray:
+        values = super().constants(steps_per_epoch, epochs, steps_done)
+        values[kernels.GAMMA] = self.decay
+        return values
+
+
+@dataclass(frozen=True)
+class Cosine(Schedule):
+    """Down to `floor` times the rate along half a cosine. Source: Loshchilov and Hutter 2017.
+
+    epochs: where it ends, counted from the first fit on; None: at the end of this fit, from its beginning.
+    """
+
+    epochs: int | None = None
+    floor: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.epochs is not None:
+            checks.whole("epochs of a cosine", self.epochs)
+            if self.warm_up >= self.epochs:
+                raise InputError(f"warm_up must be shorter than the {self.epochs} epochs, got {self.warm_up!r}")
+        checks.real("floor", self.floor, least=0.0)
+
+    def constants(self, steps_per_epoch: int, epochs: int, steps_done: int) -> np.ndarray:
+        values = super().constants(steps_per_epoch, epochs, steps_done)
+        values[kernels.EVERY] = epochs if self.epochs is None else self.epochs
+        values[kernels.FIRST] = steps_done if self.epochs is None else 0
+        values[kernels.FLOOR] = self.floor
+        return values
+
+
+family: Family[Schedule] = Family(
+    "schedule",
+    Schedule,
+    {
+        "constant": Constant,
+        "step": StepDecay,
+        "exponential": Exponential,
+        "inverse": InverseTime,
+        "cosine": Cosine,
+    },
+)
