@@ -63,7 +63,8 @@ def binary_cross_entropy(z, d, n_out, scale):
 
 
 @kernel
-def _highest(z, n_out):
+def highest(z, n_out):
+    """The largest of n_out outputs."""
     top = fill(z, -np.inf)
     for j in range(0, n_out, lanes(z)):
         top = maximum(top, select(first_lanes(z, n_out - j), load(z + j), -np.inf))
@@ -73,10 +74,10 @@ def _highest(z, n_out):
 @kernel
 def softmax(z, n_out):
     """z -> e^z / sum e^z in place."""
-    highest = _highest(z, n_out)
+    top = highest(z, n_out)
     total = fill(z, 0.0)
     for j in range(0, n_out, lanes(z)):
-        e = select(first_lanes(z, n_out - j), exp(load(z + j) - highest), 0.0)
+        e = select(first_lanes(z, n_out - j), exp(load(z + j) - top), 0.0)
         store(z + j, e)
         total = total + e
     whole = sum_lanes(total)
@@ -87,11 +88,11 @@ def softmax(z, n_out):
 @kernel
 def cross_entropy(z, d, n_out, scale):
     """-sum y ln softmax(z); derivative softmax(z) - y, for targets that sum to 1. Overwrites z."""
-    highest = _highest(z, n_out)
+    top = highest(z, n_out)
     total = fill(z, 0.0)
     weighted = fill(z, 0.0)
     for j in range(0, n_out, lanes(z)):
-        shifted = load(z + j) - highest
+        shifted = load(z + j) - top
         weighted = fma(load(d + j), shifted, weighted)
         e = select(first_lanes(z, n_out - j), exp(shifted), 0.0)
         store(z + j, e)

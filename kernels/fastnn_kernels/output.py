@@ -10,7 +10,7 @@ from fastnn_kernels import activation, loss
 from fastnn_kernels.jit import kernel
 from fastnn_kernels.layout import ACTIVATION, N_OUT, STRIDE, WIDTH, A, D
 from fastnn_kernels.loss import BINARY_CROSS_ENTROPY, CROSS_ENTROPY, HALF_MSE, MAE
-from fastnn_kernels.native import fill, first_lanes, fma, lanes, load, select, store, sum_lanes
+from fastnn_kernels.native import fill, first_lane, first_lanes, fma, lanes, load, select, store, sum_lanes
 from fastnn_kernels.work import (
     ACCURACY,
     BINARY,
@@ -50,20 +50,30 @@ def _target_row(work, sample, d, n_out, width):
 
 @kernel
 def _argmax(row, n):
-    best = 0
-    for j in range(1, n):
-        if row[j] > row[best]:
-            best = j
-    return best
+    """The number of the first of the largest of n elements; 0 where there is NaN."""
+    top = loss.highest(row, n)
+    for j in range(0, n, lanes(row)):
+        lane = first_lane(load(row + j) == top)
+        if lane < lanes(row):
+            return j + lane
+    return 0
 
 
 @kernel
-def _hits(kind, border, yhat, y, n_out):
+def _class_of(work, sample, y, n_out):
+    """The class of a sample: its label, or the largest of its targets y."""
+    if work.numbers[TARGET] == LABELS:
+        return np.int64(work.labels[sample])
+    return _argmax(y, n_out)
+
+
+@kernel
+def _hits(work, sample, border, yhat, y, n_out):
     """How many of a row's answers are right: the class (0 or 1), or each of n_out yes-or-no outputs."""
     hits = np.int64(0)
-    if kind == CLASSES:
-        hits += _argmax(yhat, n_out) == _argmax(y, n_out)
-    elif kind == BINARY:
+    if work.numbers[ACCURACY] == CLASSES:
+        hits += _argmax(yhat, n_out) == _class_of(work, sample, y, n_out)
+    elif work.numbers[ACCURACY] == BINARY:
         for j in range(n_out):
             hits += (yhat[j] > border) == (y[j] > 0.5)
     return hits
@@ -122,10 +132,11 @@ def losses(work, first, last, start, mean_over):
     for row in range(first, last):
         z = work.space + (at(work, layer, A) + row * stride)
         d = work.space + (at(work, layer, D) + row * stride)
-        _target_row(work, work.order[start + row], d, n_out, width)
+        sample = work.order[start + row]
+        _target_row(work, sample, d, n_out, width)
         if not fused:
             activate(act, beta, z, stride, 1, width, n_out)
-        hits += _hits(work.numbers[ACCURACY], border, z, d, n_out)
+        hits += _hits(work, sample, border, z, d, n_out)
         value = per_row * _row_loss(code, act, beta, z, d, stride, n_out, width, scale)
         work.space[work.numbers[LOSSES] + row] = value
         finite = finite and np.isfinite(value)

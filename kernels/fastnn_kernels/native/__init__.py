@@ -1,7 +1,7 @@
 """The only room that speaks LLVM: pointers, vectors, register tiles and atomic words as Numba types."""
 
 from fastnn_kernels.native import operators as operators  # registers them with Numba
-from fastnn_kernels.native.across import any_lane, max_lanes, sum_lanes, transpose
+from fastnn_kernels.native.across import first_lane, max_lanes, sum_lanes, transpose
 from fastnn_kernels.native.pointer import Pointer, address, pointer
 from fastnn_kernels.native.tile import tile_load, tile_rank1, tile_rows, tile_store, tile_zero
 from fastnn_kernels.native.vector import (
@@ -34,11 +34,11 @@ __all__ = [
     "Pointer",
     "absolute",
     "address",
-    "any_lane",
     "bits",
     "estimate_inverse_root",
     "estimate_reciprocal",
     "fill",
+    "first_lane",
     "first_lanes",
     "fma",
     "from_bits",

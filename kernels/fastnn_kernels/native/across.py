@@ -1,4 +1,4 @@
-"""What crosses lanes: sums and maxima of a vector, whether any lane holds, a square block transposed."""
+"""What crosses lanes: sums and maxima of a vector, where a mask is first true, a square block transposed."""
 
 from __future__ import annotations
 
@@ -38,16 +38,18 @@ max_lanes = _reduction(lambda builder, a, b: builder.select(builder.fcmp_ordered
 
 
 @intrinsic
-def any_lane(typingctx, mask):
-    """Whether the mask is true in some lane."""
+def first_lane(typingctx, mask):
+    """The number of the first lane where the mask is true; the number of lanes where it is true nowhere."""
     if not isinstance(mask, Mask):
         return None
 
     def codegen(context, builder, sig, args):
         whole = builder.bitcast(args[0], ir.IntType(mask.lanes))
-        return builder.icmp_unsigned("!=", whole, ir.Constant(whole.type, 0))
+        wide = builder.zext(whole, ir.IntType(64))
+        end = ir.Constant(wide.type, 1 << mask.lanes)  # stops the count behind the last lane
+        return builder.cttz(builder.or_(wide, end), ir.Constant(ir.IntType(1), 1))
 
-    return types.boolean(mask), codegen
+    return types.int64(mask), codegen
 
 
 @intrinsic
