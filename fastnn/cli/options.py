@@ -29,12 +29,12 @@ def hidden_sizes(text: str) -> list[int]:
 
 
 def batch_size(text: str) -> int | str:
-    """ "128" -> 128; "full" as it is."""
-    if text == "full":
+    """ "128" -> 128; "full" and "auto" as they are."""
+    if text in ("full", "auto"):
         return text
     if not text.isdecimal() or int(text) < 1:
         raise typer.BadParameter(
-            f"{text!r} is no batch size; give a positive integer or full", param_hint="--batch-size"
+            f"{text!r} is no batch size; give a positive integer, full or auto", param_hint="--batch-size"
         )
     return int(text)
 

@@ -11,19 +11,19 @@ import typer
 
 import fastnn as fn
 from fastnn.cli import options, tasks
-from fastnn.cli.averaging import AverageWeights
 from fastnn.data import load, train_test_split
 from fastnn.data.sources import Dataset
 from fastnn.errors import InputError
 from fastnn.plots import learning_curves
 
-FEW_SAMPLES, FEW_EPOCHS, MANY_EPOCHS = 10_000, 10, 40
+FEW_SAMPLES = 10_000  # fewer than these make short epochs: they get more of them, and smaller batches
 
 
 @dataclass(frozen=True)
 class Problem:
     """What to learn. kind: "classify" or "regress". X_test, y_test: None where nothing is held out."""
 
+    name: str
     kind: str
     X: np.ndarray
     y: np.ndarray
@@ -38,9 +38,13 @@ def train(
     activation: Annotated[str, typer.Option(help="activation of the hidden layers")] = "relu",
     optimizer: Annotated[str, typer.Option(help="adam, sgd, momentum, ...")] = "adam",
     learning_rate: Annotated[float | None, typer.Option(help="if not given, the optimizer's own")] = None,
-    batch_size: Annotated[str, typer.Option(help="samples in a step, or full")] = "128",
+    schedule: Annotated[
+        str, typer.Option(help="of the learning rate: cosine (down to 0), constant, step, ...")
+    ] = "cosine",
+    batch_size: Annotated[
+        str, typer.Option(help="samples in a step, or full; auto: 128, or 32 for fewer than 10,000 samples")
+    ] = "auto",
     epochs: Annotated[int | None, typer.Option(help="if not given, 10, or 40 for fewer than 10,000 samples")] = None,
-    average: Annotated[int, typer.Option(help="the model is the mean of the weights after so many last epochs")] = 5,
     penalty: Annotated[str | None, typer.Option(help="on the weights: l2=1e-4 or l1=1e-5")] = None,
     loss: Annotated[str, typer.Option(help="auto: cross_entropy for classes, mse for numbers")] = "auto",
     normalize: Annotated[
@@ -63,10 +67,11 @@ def train(
     Without a source it learns the 1,797 handwritten digits that the package carries.
     """
     hidden = options.hidden_sizes(layers)
-    fit_options = {
+    chosen_batch = options.batch_size(batch_size)
+    fit_options: dict[str, Any] = {
         "loss": None if loss == "auto" else loss,
         "optimizer": options.optimizer(optimizer, learning_rate),
-        "batch_size": options.batch_size(batch_size),
+        "schedule": schedule,
         "penalty": options.penalty(penalty),
         "validation": options.share(validation, "--validation") or None,
         "threads": threads,
@@ -76,9 +81,8 @@ def train(
     model, curves = options.output_path(model), options.output_path(curves)
     say = (lambda text: None) if quiet else typer.echo
 
-    dataset = load(source, target)
-    problem = pose(dataset, task, test_share, seed)
-    say(describe(dataset, problem))
+    problem, method = read(source, target, task, test_share, seed, normalize)
+    say(describe(problem))
     net = fn.MLP(
         [problem.X.shape[1], *hidden, problem.outputs],
         activation=activation,
@@ -86,21 +90,33 @@ def train(
         dtype=dtype,
         seed=seed,
     )
-    epochs = epochs if epochs is not None else default_epochs(len(problem.X))
-    fit_options |= {"epochs": epochs, "callbacks": AverageWeights(epochs, average)}
-    fit_options["normalize"] = normalization(normalize, dataset)
+    few = len(problem.X) < FEW_SAMPLES
+    epochs = epochs if epochs is not None else 40 if few else 10
+    fit_options |= {
+        "epochs": epochs,
+        "batch_size": chosen_batch if chosen_batch != "auto" else 32 if few else 128,
+        "normalize": method,
+    }
     try:
         history = fit(net, problem, fit_options)
     except KeyboardInterrupt:
         net.save(model)
         typer.echo(f"stopped; the model so far is in {model}", err=True)
         raise
+    net.save(model)
+    learning_curves(history, curves)
     if problem.X_test is not None and problem.y_test is not None:
         result = tasks.score(net, problem.kind, problem.X_test, problem.y_test)
         say(f"test {result} on {len(problem.y_test):,} samples")
-    net.save(model)
-    learning_curves(history, curves)
     say(f"model            {model}\nlearning curves  {curves}")
+
+
+def read(
+    source: str, target: str | None, task: str, test_share: float, seed: int, normalize: str
+) -> tuple[Problem, str | None]:
+    """The problem in a source, and how to normalize it; what the data set holds beside that is let go."""
+    dataset = load(source, target)
+    return pose(dataset, task, test_share, seed), normalization(normalize, dataset)
 
 
 def pose(dataset: Dataset, task: str, test_share: float, seed: int) -> Problem:
@@ -113,23 +129,24 @@ def pose(dataset: Dataset, task: str, test_share: float, seed: int) -> Problem:
     if kind == "classify" and outputs < 2:
         raise InputError(f"{dataset.name} holds one class only: {y[0].item()!r}; there is nothing to tell apart")
     if dataset.X_test is not None and dataset.y_test is not None:
-        return Problem(kind, X, y, dataset.X_test, tasks.as_targets(kind, dataset.y_test), outputs)
+        return Problem(dataset.name, kind, X, y, dataset.X_test, tasks.as_targets(kind, dataset.y_test), outputs)
     if test_share == 0:
-        return Problem(kind, X, y, None, None, outputs)
+        return Problem(dataset.name, kind, X, y, None, None, outputs)
     X, X_test, y, y_test = train_test_split(X, y, test_share, seed)
-    return Problem(kind, X, y, X_test, y_test, outputs)
+    return Problem(dataset.name, kind, X, y, X_test, y_test, outputs)
 
 
-def describe(dataset: Dataset, problem: Problem) -> str:
+def describe(problem: Problem) -> str:
     """ "digits: 1,438 samples of 64 features in 10 classes, and 359 to test on"."""
     samples, features = problem.X.shape
-    what = f"in {problem.outputs} classes" if problem.kind == "classify" else f"for {problem.outputs} number(s) each"
     test = "" if problem.y_test is None else f", and {len(problem.y_test):,} to test on"
-    return f"{dataset.name}: {samples:,} samples of {features:,} features {what}{test}"
-
-
-def default_epochs(samples: int) -> int:
-    return MANY_EPOCHS if samples < FEW_SAMPLES else FEW_EPOCHS
+    if problem.kind == "classify":
+        return f"{problem.name}: {samples:,} samples of {features:,} features in {problem.outputs:,} classes{test}"
+    numbers = "a number" if problem.outputs == 1 else f"{problem.outputs:,} numbers"
+    return (
+        f"{problem.name}: {samples:,} samples of {features:,} features and {numbers} to predict{test}; "
+        "while training, losses are of numbers scaled to a deviation of 1"
+    )
 
 
 def normalization(name: str, dataset: Dataset) -> str | None:

@@ -10,6 +10,7 @@ import csv
 import gzip
 import io
 import itertools
+import zlib
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,13 +19,12 @@ import numpy as np
 
 from fastnn.errors import FileError, InputError, unknown_name
 
+Table = tuple[np.ndarray, np.ndarray | None, tuple[str, ...]]
 MISSING = {"", "?", "-", "na", "n/a", "nan", "null", "none"}
 DELIMITERS = ",;\t"
 
 
-def read_table(
-    path: Path, target: str | int | None, features: int | None = None
-) -> tuple[np.ndarray, np.ndarray | None, tuple[str, ...]]:
+def read_table(path: Path, target: str | int | None, features: int | None = None) -> Table:
     """X float64 (rows, features), y (rows,) and the names of X's columns, () without a header, of a CSV file.
 
     target: the column to predict by name or by place (from 0, or from the end: -1); None means the last.
@@ -40,13 +40,13 @@ def read_table(
             raise FileError(f"{path} is not a CSV file in UTF-8: {error}") from error
         except csv.Error as error:
             raise FileError(f"{path} is not a CSV file: {error}") from error
-        except (EOFError, OSError) as error:
+        except (EOFError, OSError, zlib.error) as error:
             if isinstance(error, FileError):
                 raise
             raise FileError(f"cannot read {path}: {error}") from error
 
 
-def _read(path: Path, stream: io.TextIOBase, target: str | int | None, features: int | None):
+def _read(path: Path, stream: io.TextIOBase, target: str | int | None, features: int | None) -> Table:
     rows = _rows(stream)
     first = list(itertools.islice(rows, 2))
     if not first:

@@ -1,9 +1,7 @@
 """Sources: what is read back is what was written, and every broken source says what is wrong with it."""
 
 import gzip
-import os
 import struct
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,8 +9,6 @@ import pytest
 from fastnn.data import digits, load, read_idx
 from fastnn.data.idx import DTYPES
 from fastnn.errors import FileError, InputError
-
-ROOT = Path(__file__).parents[2]
 
 
 def idx_bytes(array, code=0x08):
@@ -87,11 +83,8 @@ def test_broken_idx_folders(folder, name, content, message):
         load(folder)
 
 
-def test_mnist():
-    folder = Path(os.environ.get("FASTNN_DATA", ROOT.parent / "shared" / "data")) / "mnist"
-    if not folder.is_dir():
-        pytest.skip(f"no MNIST: neither FASTNN_DATA nor {folder} holds it")
-    dataset = load(folder)
+def test_mnist(mnist):
+    dataset = load(mnist)
     assert (dataset.X.shape, dataset.X_test.shape, dataset.image_shape) == ((60000, 784), (10000, 784), (28, 28))
     assert dataset.y[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
     assert 255 * dataset.X.mean(dtype=np.float64) == pytest.approx(33.318, abs=1e-3)  # MNIST's well-known mean, 0.1307
@@ -140,6 +133,17 @@ def test_npz_that_is_none(tmp_path):
     (tmp_path / "a.npz").write_bytes(b"PK\x03\x04 no archive")
     with pytest.raises(FileError, match=r"cannot read .*a.npz as an .npz file"):
         load(tmp_path / "a.npz")
+
+
+def test_damaged_compression(tmp_path):
+    np.savez_compressed(tmp_path / "a.npz", X=np.eye(50), y=np.ones(50))
+    (tmp_path / "a.csv.gz").write_bytes(gzip.compress(b"1,2\n3,4\n"))
+    for name, start in (("a.npz", 60), ("a.csv.gz", 10)):  # behind the headers: no deflate block begins with ones
+        content = bytearray((tmp_path / name).read_bytes())
+        content[start : start + 4] = b"\xff" * 4
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(FileError, match=f"cannot read .*{name}.*decompressing"):
+            load(tmp_path / name)
 
 
 @pytest.mark.parametrize(
