@@ -10,10 +10,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import fastnn_kernels
 import pytest
 
 import fastnn
+import fastnn_kernels
 
 STEP = """
 import numpy as np

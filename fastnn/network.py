@@ -24,7 +24,7 @@ from fastnn.training import History, OptimizerState, Part, Run, Settings, defaul
 from fastnn_kernels import layout
 from fastnn_kernels.optimizer import states
 
-DTYPES = {"float32": np.dtype(np.float32), "float64": np.dtype(np.float64)}
+DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 class MLP:
@@ -318,12 +318,12 @@ def _read_layers(sizes: Any, layers: Any, activation: Any, output: Any) -> tuple
 
 def _read_dtype(dtype: Any) -> np.dtype:
     try:
-        name = np.dtype(dtype).name
+        found = np.dtype(dtype)
     except TypeError:
-        name = str(dtype)
-    if name not in DTYPES:
+        found = None
+    if found not in DTYPES:
         raise InputError(f'dtype must be "float32" or "float64", got {dtype!r}')
-    return DTYPES[str(name)]
+    return found
 
 
 def _check_architecture(layers: tuple[Dense, ...]) -> None:

@@ -19,12 +19,12 @@ WORTH_PACKING = 4  # groups of rows that read a panel of deltas, from which on c
 class Pass(NamedTuple):
     """One pass of rows through the gradients. Batches that are longer than the workspace take several.
 
-    rates: the optimizer's, at this step; count: rows; is_first, is_last: of the batch's passes; tile: scratch for the
-    gradient of a unit; packed: scratch for a panel of deltas.
+    rates: the optimizer's, at this step; rows: how many; is_first, is_last: of the batch's passes; tile: scratch for
+    the gradient of a unit; packed: scratch for a panel of deltas.
     """
 
     rates: object
-    count: object
+    rows: object
     is_first: object
     is_last: object
     tile: object
@@ -72,7 +72,7 @@ def _weights(work, one, layer, column, columns, k, d, d_stride):
     if one.is_last:
         _bring_near(work, offset, rows * columns)
     start = FROM_ZERO if one.is_first else FROM_TARGET
-    dense.weight_gradient(work, layer, k, rows, d, d_stride, columns, one.count, g, start)
+    dense.weight_gradient(work, layer, k, rows, d, d_stride, columns, one.rows, g, start)
     if one.is_last:
         _update(work, one, offset, g, rows * columns, one.rates.l1, one.rates.l2)
         if layer > 1:
@@ -84,7 +84,7 @@ def _bias(work, one, layer, column, columns, d, d_stride):
     """Gradient and update of the bias of one panel."""
     offset = at(work, layer, B) + column
     g = _target(work, one, offset)
-    dense.bias_gradient(d, d_stride, columns, one.count, g, not one.is_first)
+    dense.bias_gradient(d, d_stride, columns, one.rows, g, not one.is_first)
     if one.is_last:
         _update(work, one, offset, g, columns, 0.0, 0.0)
 
@@ -96,7 +96,7 @@ def _panel(work, one, layer, column, first, last):
     columns = min(panel, at(work, layer, WIDTH) - column)
     d, d_stride = work.space + (at(work, layer, D) + column), at(work, layer, STRIDE)
     if last - first >= WORTH_PACKING:
-        dense.pack_panel(d, d_stride, columns, one.count, one.packed)
+        dense.pack_panel(d, d_stride, columns, one.rows, one.packed)
         d, d_stride = one.packed, columns
     if first == 0:
         _bias(work, one, layer, column, columns, d, d_stride)

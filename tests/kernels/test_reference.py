@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 import pytest
+
 from fastnn_kernels import reference as ref
 
 ELEMENTWISE = ["linear", "threshold", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "softplus"]

@@ -65,8 +65,10 @@ def pause(typingctx):
 
 def _register_yield() -> None:
     """Make the operating system's call known to compiled code under a name of ours: a name can be cached."""
-    library = ctypes.WinDLL("kernel32") if sys.platform == "win32" else ctypes.CDLL(None)
-    function = library.SwitchToThread if sys.platform == "win32" else library.sched_yield
+    if sys.platform == "win32":
+        function = ctypes.WinDLL("kernel32").SwitchToThread
+    else:
+        function = ctypes.CDLL(None).sched_yield
     llvm.add_symbol("fastnn_yield", ctypes.cast(function, ctypes.c_void_p).value)
 
 
