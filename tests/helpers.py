@@ -61,7 +61,8 @@ def flat(weights: Weights) -> np.ndarray:
 
 def same(a: Weights, b: Weights) -> bool:
     """Whether two networks' weights are the same bits."""
-    return all(x.dtype == y.dtype and x.tobytes() == y.tobytes() for p, q in zip(a, b, strict=True) for x, y in zip(p, q))
+    pairs = ((x, y) for p, q in zip(a, b, strict=True) for x, y in zip(p, q, strict=True))
+    return all(x.dtype == y.dtype and x.tobytes() == y.tobytes() for x, y in pairs)
 
 
 def sum_error(k: int, dtype: str) -> float:
@@ -85,12 +86,16 @@ def drift(
     size = math.sqrt(k) * float(np.finfo(dtype).eps)
     end, worst = flat(train(weights)), 0.0
     for _ in range(3):
-        moved = [tuple(w + rng.choice((-size, size), w.shape) * np.maximum(abs(w), 1) for w in pair) for pair in weights]
+        moved = [
+            tuple(w + rng.choice((-size, size), w.shape) * np.maximum(abs(w), 1) for w in pair) for pair in weights
+        ]
         worst = max(worst, float(abs(flat(train(moved)) - end).max()))
     return steps * worst
 
 
-def gradient_error(weights: Weights, loss: str, X: np.ndarray, y: np.ndarray, output: np.ndarray, dtype: str) -> Weights:
+def gradient_error(
+    weights: Weights, loss: str, X: np.ndarray, y: np.ndarray, output: np.ndarray, dtype: str
+) -> Weights:
     """A bound on the rounding of a gradient, for activations whose slope is at most 1 in size, element by element.
 
     Sums of absolute values take the place of sums, forwards and backwards; a few sqrt(k) eps of them may be lost, k
@@ -105,7 +110,7 @@ def gradient_error(weights: Weights, loss: str, X: np.ndarray, y: np.ndarray, ou
     k = m + sum(len(b) for _, b in weights) + X.shape[1]
     lost = 8 * math.sqrt(k) * float(np.finfo(dtype).eps)
     bounds: list[tuple[np.ndarray, np.ndarray]] = []
-    for a, (W, _) in zip(reversed(size[:-1]), reversed(weights)):
+    for a, (W, _) in zip(reversed(size[:-1]), reversed(weights), strict=True):
         bounds.insert(0, (lost * (a.T @ delta), lost * delta.sum(axis=0)))
         delta = delta @ abs(W).T
     return bounds
@@ -122,6 +127,20 @@ def assert_close(given: Weights, expected: Weights, bounds: Weights) -> None:
 def away_from_kinks(weights: Weights, activations: Sequence[Any], X: np.ndarray, margin: float) -> bool:
     """Whether no pre-activation lies within `margin` of 0, where some activations have a kink."""
     return all(abs(z).min() > margin for z, _ in ref.feedforward(weights, activations, X))
+
+
+def fisher_yates(count, seed, stream):
+    """The order that a shuffle gives to 0, 1, 2, ...: Fisher and Yates, backwards, four random words a counter."""
+    order = list(range(count))
+    key = (seed & 0xFFFFFFFF, seed >> 32)
+    i = count - 1
+    while i > 0:
+        for word in ref.philox4x32((i >> 2, 0, stream & 0xFFFFFFFF, stream >> 32), key):
+            if i > 0:
+                j = word * (i + 1) >> 32
+                order[i], order[j] = order[j], order[i]
+                i -= 1
+    return order
 
 
 def python(code: str, *arguments: Any, check: bool = True, **variables: Any) -> subprocess.CompletedProcess[str]:

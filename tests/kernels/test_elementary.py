@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
+from helpers import DTYPES
+from numba import njit
+
 from fastnn_kernels import elementary
 from fastnn_kernels.jit import FLAGS, kernel
 from fastnn_kernels.native import address, lanes, load, store
-from helpers import DTYPES
-from numba import njit
 
 NAMES = ["exp", "expm1", "log", "log1p", "tanh", "sigmoid", "softplus"]
 ULPS = 3
@@ -45,6 +46,13 @@ def apply(number, x, y):
         _softplus(p, q, x.size)
 
 
+@njit(**FLAGS)
+def divide(a, x, eps, out):
+    p, q, o = address(a, 0), address(x, 0), address(out, 0)
+    for i in range(0, a.size, lanes(p)):
+        store(o + i, elementary.divided_by_root(load(p + i), load(q + i), eps))
+
+
 def computed(name, x):
     """The function of every element, by the kernels."""
     padded = np.zeros(-(-x.size // 64) * 64, x.dtype)
@@ -74,7 +82,9 @@ def ulps(given, expected):
     distance[nan] = np.where(np.isnan(given) == np.isnan(expected), 0.0, np.inf)[nan]
     overflow = np.isinf(rounded)
     near = given / np.finfo(given.dtype).max >= 1 - ULPS * np.finfo(given.dtype).eps
-    distance[overflow] = np.where((given == rounded) | near & (rounded > 0) & np.isfinite(expected), 0.0, np.inf)[overflow]
+    distance[overflow] = np.where((given == rounded) | near & (rounded > 0) & np.isfinite(expected), 0.0, np.inf)[
+        overflow
+    ]
     return distance
 
 
@@ -124,3 +134,20 @@ def test_tiny_numbers_are_themselves(name, dtype):
     tiny = np.finfo(dtype).smallest_subnormal
     x = tiny * np.array([1, 2, 3, 1000], dtype)
     assert np.array_equal(computed(name, x), x)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("eps", [1e-8, 1e-3])
+def test_division_by_a_root(eps, dtype, rng):
+    x = np.ldexp(rng.uniform(1, 2, 64_000), rng.integers(-120, 120, 64_000)).astype(dtype)
+    x[:100] = 0
+    x[100:200] = np.finfo(dtype).smallest_subnormal
+    a = (rng.choice([-1, 1], x.shape) * np.sqrt(x)).astype(dtype)
+    out = np.empty_like(a)
+    divide(a, x, eps, out)
+    wide = WIDER[dtype]
+    expected = a.astype(wide) / (np.sqrt(x.astype(wide)) + wide(eps))
+    given = out.astype(wide)
+    # root, sum, reciprocal and product round once each, and an estimate's Newton step may lose as much again
+    tolerance = 8 * wide(np.finfo(dtype).eps) * abs(expected) + wide(np.finfo(dtype).tiny)
+    assert (abs(given - expected) <= tolerance).all()

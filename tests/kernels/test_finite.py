@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from fastnn_kernels.finite import BLOCK, first_not_finite
 from helpers import DTYPES
+
+from fastnn_kernels.finite import BLOCK, first_not_finite
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from helpers import DTYPES, ODD_SIZES, random_weights
+
 from fastnn_kernels import layout, machine
 from fastnn_kernels.layout import DEPTH, STRIDE, WIDTH, A, B, D, T, W
-from helpers import DTYPES, ODD_SIZES, random_weights
 
 NETWORKS = [(1, 1), (1, 1, 1), ODD_SIZES, ODD_SIZES[::-1], (784, 512, 512, 10), (1000, 1024, 511, 513, 3)]
 
@@ -30,7 +31,7 @@ def assert_apart(pieces, count):
 def test_parameters_are_aligned_and_apart(sizes, dtype):
     plan = planned(sizes, dtype)
     pieces = []
-    for n_in, n_out, row in zip(sizes, sizes[1:], plan.table[1:]):
+    for n_in, n_out, row in zip(sizes[:-1], sizes[1:], plan.table[1:], strict=True):
         assert row[DEPTH] >= n_in
         assert row[WIDTH] >= n_out
         assert row[WIDTH] % machine.lanes(dtype) == 0

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from fastnn_kernels import reference as ref
 from helpers import DTYPES, data, drift, exact, flat, network, same
 
 import fastnn as fn
+from fastnn_kernels import reference as ref
 
 STEPS = 50
 SIZES = (5, 17, 3)

@@ -3,11 +3,13 @@
 import math
 
 import numpy as np
+from helpers import fisher_yates
+from numba import njit
+
 from fastnn_kernels import reference as ref
 from fastnn_kernels import rng as kernels
 from fastnn_kernels.jit import FLAGS
 from fastnn_kernels.native import address
-from numba import njit
 
 
 @njit(**FLAGS)
@@ -28,20 +30,6 @@ def shuffled(count, seed, stream):
     order = np.arange(count)
     shuffle(order, seed, stream)
     return order.tolist()
-
-
-def fisher_yates(count, seed, stream):
-    """The documented shuffle with the oracle's random words: element i gets words[i % 4] of counter i // 4, backwards."""
-    order = list(range(count))
-    key = (seed & 0xFFFFFFFF, seed >> 32)
-    i = count - 1
-    while i > 0:
-        for word in ref.philox4x32((i >> 2, 0, stream & 0xFFFFFFFF, stream >> 32), key):
-            if i > 0:
-                j = word * (i + 1) >> 32
-                order[i], order[j] = order[j], order[i]
-                i -= 1
-    return order
 
 
 def test_philox_is_the_oracle_s(rng):

@@ -5,12 +5,13 @@ import time
 
 import numpy as np
 import pytest
+from numba import njit
+
 from fastnn_kernels import team
 from fastnn_kernels.jit import FLAGS
 from fastnn_kernels.native import address
 from fastnn_kernels.native.atomic import load_acquire, store_release
 from fastnn_kernels.team import Team, new_words
-from numba import njit
 
 SIZES = [1, 2, 3]
 FOREVER = 2**62
@@ -67,7 +68,14 @@ def start(size, poll=None, function=until_stopped, leaving=-1, flagging=-1):
     with Team(size) as workers:
         try:
             workers.run(
-                function, words, words, leaving, flagging, count, state, poll=None if poll is None else lambda: poll(words)
+                function,
+                words,
+                words,
+                leaving,
+                flagging,
+                count,
+                state,
+                poll=None if poll is None else lambda: poll(words),
             )
         finally:
             nobody_is_in(workers)

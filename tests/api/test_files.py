@@ -1,0 +1,216 @@
+"""Networks in files: read as they were written, and never half a file."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+from helpers import DTYPES, same
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+import fastnn as fn
+from fastnn.files import checkpoint
+
+LAYERS = [
+    fn.Dense(9, fn.LeakyReLU(0.25)),
+    fn.Dense(8, fn.ELU(0.5)),
+    fn.Dense(7, "tanh"),
+    fn.Dense(6, "sigmoid"),
+    fn.Dense(5, "softplus"),
+    fn.Dense(4, fn.Threshold("straight_through")),
+    fn.Dense(5, "relu"),
+    fn.Dense(3, "linear"),
+]
+
+
+@pytest.fixture
+def data(rng):
+    return rng.normal(size=(30, 4)) * 5 + 2, np.array(["ant", "bee", "cat"])[rng.integers(0, 3, 30)]
+
+
+@pytest.fixture
+def fitted(data):
+    net = fn.MLP(4, [*LAYERS, fn.Dense(3, "softmax")], init=fn.HeUniform(0.5), seed=11)
+    net.fit(*data, epochs=2, normalize="robust", progress=False)
+    return net
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("labels", [None, str, int, bool], ids=lambda kind: kind and kind.__name__)
+@pytest.mark.parametrize("normalize", [None, "standard", "minmax", "robust"])
+def test_round_trip(normalize, labels, dtype, data, tmp_path):
+    X, names = data
+    last = fn.Dense(3, "linear") if labels is None else fn.Dense(2 if labels is bool else 3, "softmax")
+    y = np.arange(90.0).reshape(30, 3) / 90
+    if labels is not None:
+        y = {str: names, int: np.char.str_len(names) + np.arange(30) % 3 * 10, bool: np.arange(30) % 2 == 0}[labels]
+    net = fn.MLP(4, [*LAYERS, last], dtype=dtype, init=fn.HeUniform(0.5), seed=11)
+    net.fit(X, y, loss=None if labels else "mae", epochs=2, normalize=normalize, progress=False)
+    net.save(tmp_path / "model.safetensors")
+    read = fn.MLP.load(tmp_path / "model.safetensors")
+    assert same(read.weights, net.weights)
+    assert read.layers == net.layers
+    assert (read.dtype, read.seed, read.init, read.loss_used) == (net.dtype, 11, net.init, net.loss_used)
+    assert read.predict(X).tobytes() == net.predict(X).tobytes()
+    assert read.evaluate(X, y) == net.evaluate(X, y)
+    if labels is not None:
+        assert read.predict_class(X).tolist() == net.predict_class(X).tolist()
+        assert read.classes_.dtype.kind == net.classes_.dtype.kind
+    assert os.listdir(tmp_path) == ["model.safetensors"]
+
+
+def test_a_network_that_was_never_fitted(tmp_path):
+    net = fn.MLP([3, 2])
+    net.save(str(tmp_path / "model"))
+    assert same(fn.MLP.load(str(tmp_path / "model")).weights, net.weights)
+
+
+def test_a_loaded_network_trains_as_one_that_was_built(fitted, data, tmp_path):
+    fitted.save(tmp_path / "model")
+    read, twin = fn.MLP.load(tmp_path / "model"), fn.MLP(4, fitted.layers, seed=11)
+    twin.set_weights(fitted.weights)
+    twin.classes_, twin.normalization = fitted.classes_, fitted.normalization
+    for net in (read, twin):
+        net.fit(*data, epochs=2, progress=False)
+    assert same(read.weights, twin.weights)
+
+
+def test_what_other_programs_find_in_a_file(fitted, tmp_path):
+    fitted.save(tmp_path / "model")
+    with safe_open(tmp_path / "model", framework="numpy") as file:
+        metadata = file.metadata()
+        (W, b), *_ = fitted.weights
+        assert np.array_equal(file.get_tensor("layers.0.weight"), W)
+        assert np.array_equal(file.get_tensor("layers.0.bias"), b)
+    assert metadata["format"] == "fastnn"
+    assert json.loads(metadata["architecture"])["classes"] == ["ant", "bee", "cat"]
+
+
+# Files that cannot be read
+
+
+def assert_refused(path, *parts):
+    with pytest.raises(fn.FileError) as caught:
+        fn.MLP.load(path)
+    assert isinstance(caught.value, OSError)
+    for part in (str(path), *parts):
+        assert part in str(caught.value)
+
+
+def test_missing_files_and_folders(tmp_path):
+    assert_refused(tmp_path / "model", "there is no file")
+    assert_refused(tmp_path, "there is no file")
+
+
+def test_truncated_at_any_length(fitted, tmp_path):
+    path = tmp_path / "model"
+    fitted.save(path)
+    content = path.read_bytes()
+    for length in (0, 1, 7, 8, 9, 100, len(content) // 2, len(content) - 1):
+        path.write_bytes(content[:length])
+        assert_refused(path, "damaged or no fastnn model")
+
+
+@pytest.mark.parametrize("content", [b"hello, world", bytes(64), b"\xff" * 64, b"\x02" + bytes(7) + b"{}"])
+def test_no_model(content, tmp_path):
+    path = tmp_path / "model"
+    path.write_bytes(content)
+    assert_refused(path, "no fastnn model")
+
+
+def rewritten(net, path, tensors=(), architecture=None, **metadata):
+    """A saved network with parts of it replaced."""
+    net.save(path)
+    with safe_open(path, framework="numpy") as file:
+        kept = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+        header = file.metadata()
+    described = {**json.loads(header["architecture"]), **(architecture or {})}
+    save_file({**kept, **dict(tensors)}, path, {**header, "architecture": json.dumps(described), **metadata})
+
+
+def test_foreign_and_newer_files(fitted, tmp_path):
+    path = tmp_path / "model"
+    save_file({"a": np.zeros(3)}, path)
+    assert_refused(path, "no fastnn model")
+    rewritten(fitted, path, format="other")
+    assert_refused(path, "no fastnn model")
+    rewritten(fitted, path, version=str(checkpoint.VERSION + 1))
+    assert_refused(path, f"format version {checkpoint.VERSION + 1}", f"up to {checkpoint.VERSION}", "upgrade")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"tensors": {"layers.0.weight": np.zeros((2, 2), np.float32)}},
+        {"tensors": {"layers.0.weight": np.full((4, 9), np.nan, np.float32)}},
+        {"tensors": {"layers.0.bias": np.zeros(9, np.complex64)}},
+        {"architecture": {"n_in": -4}},
+        {"architecture": {"n_in": "four"}},
+        {"architecture": {"dtype": "float16"}},
+        {"architecture": {"seed": None}},
+        {"architecture": {"layers": [{"units": 3, "activation": {"name": "sinus"}}]}},
+        {"architecture": {"layers": [{"units": 3, "activation": {"name": "relu", "beta": 1}}]}},
+        {"architecture": {"layers": [{"units": 3, "activation": "relu"}]}},
+        {"architecture": {"layers": [3]}},
+        {"architecture": {"layers": []}},
+        {"architecture": {"layers": None}},
+        {"architecture": {"loss": {"name": "joy"}}},
+        {"architecture": {"init": 3}},
+        {"architecture": {"normalization": "standard", "n_in": 5}},
+        {"version": "one"},
+    ],
+    ids=str,
+)
+def test_damaged_contents(damage, fitted, tmp_path):
+    rewritten(fitted, tmp_path / "model", **damage)
+    assert_refused(tmp_path / "model", "no fastnn model")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"architecture": {"normalization": "magic"}},
+        {"architecture": {"classes": ["ant", "bee"]}},
+        {"tensors": {"normalization.shift": np.zeros(3)}},
+        {"tensors": {"normalization.scale": np.full(4, np.nan)}},
+    ],
+    ids=str,
+)
+def test_contents_that_do_not_fit_each_other(damage, fitted, tmp_path):
+    rewritten(fitted, tmp_path / "model", **damage)
+    assert_refused(tmp_path / "model", "no fastnn model")
+
+
+# Places that cannot be written
+
+
+def test_a_folder_that_does_not_exist(fitted, tmp_path):
+    with pytest.raises(fn.FileError, match=r"cannot write .*nowhere"):
+        fitted.save(tmp_path / "nowhere" / "model")
+    with pytest.raises(fn.FileError, match="cannot write"):
+        fitted.save(tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(fn.FileError, match="cannot write"):
+        fitted.save(tmp_path / "file" / "model")
+    assert os.listdir(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize("broken", ["os.replace", "os.fsync", "fastnn.files.checkpoint.save_file"])
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()], ids=repr)
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(broken, error, fitted, tmp_path, monkeypatch):
+    path = tmp_path / "model"
+    fn.MLP([2, 2]).save(path)
+    before = path.read_bytes()
+
+    def fail(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr(broken, fail)
+    with pytest.raises(fn.FileError if isinstance(error, OSError) else KeyboardInterrupt) as caught:
+        fitted.save(path)
+    if isinstance(error, OSError):
+        assert "No space left on device" in str(caught.value)
+        assert str(path) in str(caught.value)
+    assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == ["model"]

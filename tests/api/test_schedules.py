@@ -1,0 +1,95 @@
+"""Learning rate schedules, seen on a bias whose gradient is -1 in every step: it rises by each step's rate."""
+
+import math
+
+import numpy as np
+import pytest
+
+import fastnn as fn
+
+RATE, STEPS = 0.5, 4  # STEPS: of an epoch
+
+
+def rates(epochs, schedule, *, fits=1, batch_size=2, x=1.0):
+    """The factor on the rate summed over each epoch's steps."""
+    net, seen = fn.MLP([1, 1], dtype="float64"), [0.0]
+
+    class Watch(fn.Callback):
+        def epoch_end(self, net, history):
+            seen.append(float(net.weights[0][1][0]))
+
+    X, y = np.full((STEPS * batch_size, 1), x), np.full(STEPS * batch_size, 1e9)
+    options = {"loss": "mae", "optimizer": fn.SGD(RATE), "batch_size": batch_size, "schedule": schedule}
+    for _ in range(fits):
+        net.fit(X, y, epochs=epochs, callbacks=Watch(), progress=False, **options)
+    return np.diff(seen) / RATE
+
+
+def expected(epochs, factor, warm_up=0.0):
+    """The same from a formula of e, the epochs done before a step, which a linear rise precedes."""
+
+    def at(step):
+        if step / STEPS < warm_up:
+            return min((step + 1) / (warm_up * STEPS), 1.0)
+        return factor(step / STEPS)
+
+    return [sum(at(epoch * STEPS + i) for i in range(STEPS)) for epoch in range(epochs)]
+
+
+def cosine(end, floor=0.0, warm_up=0.0):
+    return lambda e: floor + (1 - floor) * (1 + math.cos(math.pi * min((e - warm_up) / (end - warm_up), 1))) / 2
+
+
+FORMULAS = {
+    "none": (None, lambda e: 1.0, 0.0),
+    "by name": ("exponential", lambda e: 0.95**e, 0.0),
+    "constant": (fn.schedules.Constant(warm_up=2), lambda e: 1.0, 2.0),
+    "half an epoch's warm-up": (fn.schedules.Constant(warm_up=0.5), lambda e: 1.0, 0.5),
+    "warm-up shorter than a step": (fn.schedules.Constant(warm_up=0.1), lambda e: 1.0, 0.1),
+    "warm-up that ends within a step": (fn.schedules.Constant(warm_up=0.6), lambda e: 1.0, 0.6),
+    "step": (fn.schedules.StepDecay(0.5, 2), lambda e: 0.5 ** (e // 2), 0.0),
+    "exponential": (fn.schedules.Exponential(0.8), lambda e: 0.8**e, 0.0),
+    "inverse": (fn.schedules.InverseTime(0.7), lambda e: 1 / (1 + 0.7 * e), 0.0),
+    "cosine": (fn.schedules.Cosine(), cosine(6), 0.0),
+    "cosine to a floor": (fn.schedules.Cosine(floor=0.2), cosine(6, 0.2), 0.0),
+    "cosine that ends before": (fn.schedules.Cosine(4, warm_up=1), cosine(4, warm_up=1), 1.0),
+}
+
+
+@pytest.mark.parametrize(("batch_size", "x"), [(1, 0.0), (1, 1.0), (2, 1.0)])
+@pytest.mark.parametrize("name", FORMULAS)
+def test_rates(name, batch_size, x):
+    schedule, factor, warm_up = FORMULAS[name]
+    tolerance = 64 * np.finfo(float).eps * 6 * STEPS  # of sums of so many rates
+    assert rates(6, schedule, batch_size=batch_size, x=x) == pytest.approx(expected(6, factor, warm_up), abs=tolerance)
+
+
+@pytest.mark.parametrize("schedule", [fn.schedules.StepDecay(0.5, 2, warm_up=1), fn.schedules.Cosine(6)], ids=repr)
+def test_a_second_fit_goes_on(schedule):
+    assert rates(3, schedule, fits=2).tolist() == rates(6, schedule).tolist()
+
+
+def test_a_cosine_without_an_end_begins_anew():
+    once = rates(3, fn.schedules.Cosine())
+    assert rates(3, "cosine", fits=2) == pytest.approx([*once, *once], abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("make", "parts"),
+    [
+        (lambda: fn.schedules.StepDecay(0), ["gamma", "got 0", "above 0"]),
+        (lambda: fn.schedules.StepDecay(0.5, 0), ["every", "got 0", "1 or more"]),
+        (lambda: fn.schedules.Exponential(-1), ["gamma", "got -1", "above 0"]),
+        (lambda: fn.schedules.InverseTime(-1), ["decay", "got -1", "at least 0"]),
+        (lambda: fn.schedules.Cosine(0), ["epochs", "got 0", "1 or more"]),
+        (lambda: fn.schedules.Cosine(floor=-1), ["floor", "got -1", "at least 0"]),
+        (lambda: fn.schedules.Cosine(3, warm_up=3), ["warm_up", "got 3", "3 epochs"]),
+        (lambda: fn.schedules.Constant(warm_up=-1), ["warm_up", "got -1", "at least 0"]),
+        (lambda: rates(1, "cosin"), ["schedule 'cosin'", "did you mean 'cosine'"]),
+        (lambda: rates(1, 3), ["schedule", "got 3", "exponential"]),
+    ],
+)
+def test_errors(make, parts):
+    with pytest.raises(fn.InputError) as caught:
+        make()
+    assert [part for part in parts if part not in str(caught.value)] == [], str(caught.value)
