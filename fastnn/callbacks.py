@@ -63,7 +63,12 @@ class EarlyStopping(Callback):
 
 def check(callbacks: Any) -> tuple[Callback, ...]:
     """The callbacks as a tuple. Raises InputError for anything that is none."""
-    given = (callbacks,) if isinstance(callbacks, Callback) else tuple(callbacks)
+    if isinstance(callbacks, Callback):
+        return (callbacks,)
+    try:
+        given = tuple(callbacks)
+    except TypeError:
+        raise InputError(f"callbacks must be fastnn.Callback objects, got {callbacks!r}") from None
     for callback in given:
         if not isinstance(callback, Callback):
             raise InputError(f"callbacks must be fastnn.Callback objects, got {callback!r}")

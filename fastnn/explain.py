@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fastnn import activations, session
@@ -10,15 +9,6 @@ from fastnn_kernels import layout, machine
 
 if TYPE_CHECKING:
     from fastnn.network import MLP
-
-
-@dataclass(frozen=True)
-class LastRun:
-    """What the last fit measured. samples_per_second: a value per epoch."""
-
-    batch: int
-    threads: int
-    samples_per_second: list[float]
 
 
 def summary(net: MLP) -> str:
@@ -49,13 +39,13 @@ def explain(net: MLP, batch: int) -> str:
         f"memory      parameters {_bytes(net.layout.count * net.dtype.itemsize)}, "
         f"workspace {_bytes(space.count * net.dtype.itemsize)}",
     ]
-    if net.last_run is not None and net.last_run.samples_per_second:
-        speeds = sorted(net.last_run.samples_per_second)
+    last = net.fitted.last_run
+    if last is not None and last.samples_per_second:
+        speeds = sorted(last.samples_per_second)
         speed = speeds[len(speeds) // 2]
         gflops = speed * session.flops_per_sample(net) / 1e9
         lines.append(
-            f"last fit    {speed:,.0f} samples/s, {gflops:,.1f} GFLOP/s (batch {net.last_run.batch}, "
-            f"{net.last_run.threads} threads)"
+            f"last fit    {speed:,.0f} samples/s, {gflops:,.1f} GFLOP/s (batch {last.batch}, {last.threads} threads)"
         )
     return "\n".join(lines)
 

@@ -8,21 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from fastnn import activations, checks, explain, initializers, inputs, losses, optimizers, schedules, session, targets
+from fastnn import activations, checks, explain, initializers, inputs, optimizers, penalties, schedules, session
 from fastnn import callbacks as callbacks_module
 from fastnn import progress as progress_module
-from fastnn.activations import Softmax, Threshold
-from fastnn.data import normalize as normalization_module
+from fastnn.activations import Softmax
 from fastnn.data.normalize import Normalization
-from fastnn.data.split import split
 from fastnn.errors import InputError
+from fastnn.fitted import Fitted, LastRun
 from fastnn.layers import Dense
-from fastnn.losses import Loss
-from fastnn.optimizers import Optimizer
-from fastnn.penalties import Penalty, rates
-from fastnn.training import History, OptimizerState, Part, Run, Settings, default_loss
+from fastnn.penalties import Penalty
+from fastnn.reading import Reader
+from fastnn.training import History, Run, Settings
 from fastnn_kernels import layout
-from fastnn_kernels.optimizer import states
 
 DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 
@@ -66,11 +63,17 @@ class MLP:
         for number, layer in enumerate(self.layers, start=1):
             weight = self.init.draw(random, sizes[number - 1], sizes[number], layer.function)
             layout.set_layer(self.layout, number, self.params, weight, np.zeros(layer.units))
-        self.classes_: np.ndarray | None = None
-        self.normalization: Normalization | None = None
-        self.loss_used: Loss | None = None
-        self.optimizer_state = OptimizerState(optimizers.Adam, layout.zeros(0, self.dtype))
-        self.last_run: explain.LastRun | None = None
+        self.fitted = Fitted()
+
+    @property
+    def classes_(self) -> np.ndarray | None:
+        """(n_out,), the labels of the classes as given to fit, in the order of the outputs; None without classes."""
+        return self.fitted.classes
+
+    @property
+    def normalization(self) -> Normalization | None:
+        """What is applied to the data before the first layer."""
+        return self.fitted.normalization
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -139,99 +142,41 @@ class MLP:
         the loss becomes NaN or infinite; the network then has the last good weights. Ctrl-C stops after a whole step.
         """
         _check_device(device)
-        if checks.flag("reset", reset):
-            self._start_over()
-        loss_object = losses.family.get(loss) if loss is not None else default_loss(self)
-        self._check_trainable(loss_object)
-        optimizer_object = optimizers.family.get(optimizer)
-        whole = self._read_part(X, y, loss_object)
-        training, held = self._divide(whole, validation, loss_object)
+        fitted = Fitted() if checks.flag("reset", reset) else self.fitted
+        reader = Reader(self, fitted)
+        loss_object = reader.loss(loss)
+        reader.check_trainable(loss_object)
+        whole = reader.part(X, y, loss_object)
+        training, held = reader.divide(whole, validation, loss_object)
         settings = Settings(
-            loss_object,
-            optimizer_object,
-            checks.whole("epochs", epochs),
-            _read_batch(batch_size, len(training.index)),
-            checks.flag("shuffle", shuffle),
-            penalty,
-            schedules.family.get("constant" if schedule is None else schedule),
-            callbacks_module.check(callbacks),
-            self._read_threads(threads, batch_size, len(training.index)),
+            loss=loss_object,
+            optimizer=optimizers.family.get(optimizer),
+            epochs=checks.whole("epochs", epochs),
+            batch=reader.batch(batch_size, len(training.index)),
+            shuffle=checks.flag("shuffle", shuffle),
+            penalty=penalty,
+            schedule=schedules.family.get("constant" if schedule is None else schedule),
+            callbacks=callbacks_module.check(callbacks),
+            threads=reader.threads(threads, batch_size, len(training.index)),
         )
-        rates(penalty, len(training.index))
+        penalties.rates(penalty, len(training.index))
         show = progress_module.create(checks.flag("progress", progress))
-        normalization = self._read_normalization(normalize, training)
-        self._remember(whole, loss_object, normalization, optimizer_object)
+        normalization = reader.normalization(normalize, training)
+        # All input is good: from here on the network changes.
+        if reset:
+            self._start_over()
+        self.fitted = fitted.after(whole.targets.classes, normalization, settings, self.layout.count, self.dtype)
         run = Run(self, training, held, settings, show)
         history = run.train()
-        self.last_run = explain.LastRun(settings.batch, settings.threads, history.samples_per_second)
+        self.fitted.last_run = LastRun(settings.batch, settings.threads, history.samples_per_second)
         return history
-
-    def _check_trainable(self, loss: Loss) -> None:
-        loss.check_output(self.layers[-1].function)
-        for number, layer in enumerate(self.layers, start=1):
-            if isinstance(layer.function, Threshold) and layer.function.surrogate is None:
-                raise InputError(
-                    f"layer {number} has the activation threshold, whose derivative is 0: nothing before it would "
-                    'learn. Choose fastnn.Threshold(surrogate="straight_through") to train through it'
-                )
-
-    def _read_part(self, X: Any, y: Any, loss: Loss) -> Part:
-        array = inputs.matrix("X", X, self.n_in, self.dtype)
-        return Part(array, self._read_targets(y, len(array), loss), np.arange(len(array)))
-
-    def _read_targets(self, y: Any, samples: int, loss: Loss, known: np.ndarray | None = None) -> targets.Targets:
-        known = self.classes_ if known is None else known
-        return targets.read(y, samples, self.n_out, self.layers[-1].function, loss, self.dtype, known)
-
-    def _divide(self, whole: Part, validation: Any, loss: Loss) -> tuple[Part, Part | None]:
-        """Training and validation samples; those held out of X stay where they are, an index names them."""
-        if validation is None:
-            return whole, None
-        if isinstance(validation, tuple):
-            if len(validation) != 2:
-                raise InputError(f"validation must be a share or a pair (X, y), got {len(validation)} things")
-            X = inputs.matrix("validation X", validation[0], self.n_in, self.dtype)
-            y = self._read_targets(validation[1], len(X), loss, whole.targets.classes)
-            return whole, Part(X, y, np.arange(len(X)))
-        by_class = whole.targets.stratification()
-        kept, held = split(len(whole.index) if by_class is None else by_class, validation, self.seed)
-        return Part(whole.X, whole.targets, kept), Part(whole.X, whole.targets, held)
-
-    def _read_threads(self, threads: int | None, batch_size: Any, samples: int) -> int:
-        batch = _read_batch(batch_size, samples)
-        asked = None if threads is None else checks.whole("threads", threads)
-        return session.choose_threads(self, batch, asked)
-
-    def _read_normalization(self, normalize: str | None, training: Part) -> Normalization | None:
-        if normalize is None or normalize == "none":
-            return self.normalization
-        if self.normalization is not None:
-            if self.normalization.method == normalize:
-                return self.normalization
-            raise InputError(
-                f'the network was fitted with normalize="{self.normalization.method}", got "{normalize}"; '
-                "reset=True starts over"
-            )
-        if self.optimizer_state.epochs:
-            raise InputError("the network was fitted without normalization; reset=True starts over with it")
-        return normalization_module.fit(normalize, training.X, training.index)
-
-    def _remember(self, whole: Part, loss: Loss, normalization: Normalization | None, chosen: Optimizer) -> None:
-        """All input is good: take over what a fit leaves behind."""
-        if whole.targets.classes is not None:
-            self.classes_ = whole.targets.classes
-        self.loss_used, self.normalization = loss, normalization
-        count = states(chosen.code) * self.layout.count
-        if self.optimizer_state.kind is not type(chosen) or len(self.optimizer_state.values) != count:
-            epochs = self.optimizer_state.epochs
-            self.optimizer_state = OptimizerState(type(chosen), layout.zeros(count, self.dtype), epochs=epochs)
 
     # Use
 
     def predict(self, X: Any) -> np.ndarray:
         """(samples, n_out), outputs of the last activation. Raises InputError as fit does."""
         array = inputs.matrix("X", X, self.n_in, self.dtype)
-        return session.predict(self, array, default_loss(self), self._idle_threads(len(array)))
+        return session.predict(self, array, Reader(self, self.fitted).loss(None), self._idle_threads(len(array)))
 
     def predict_class(self, X: Any) -> np.ndarray:
         """(samples,), class labels as given to fit. Raises InputError for a network that tells no classes apart."""
@@ -243,7 +188,9 @@ class MLP:
 
     def evaluate(self, X: Any, y: Any, *, loss: Any = None) -> dict[str, float]:
         """{"loss": ..., "accuracy": ...}: the mean loss without penalty; accuracy where y holds classes."""
-        part, loss_object = self._read_for(X, y, loss)
+        reader = Reader(self, self.fitted)
+        loss_object = reader.loss(loss)
+        part = reader.part(X, y, loss_object)
         threads = self._idle_threads(len(part.index))
         check = session.Evaluation(self, part.X, part.targets, loss_object, part.index, threads)
         value, accuracy = check.measure()
@@ -255,16 +202,13 @@ class MLP:
 
     def gradient(self, X: Any, y: Any, *, loss: Any = None) -> list[tuple[np.ndarray, np.ndarray]]:
         """[(dW (n_in, n_out), db (n_out,)), ...]: of the mean loss, without penalty."""
-        part, loss_object = self._read_for(X, y, loss)
-        self._check_trainable(loss_object)
+        reader = Reader(self, self.fitted)
+        loss_object = reader.loss(loss)
+        reader.check_trainable(loss_object)
+        part = reader.part(X, y, loss_object)
         threads = self._idle_threads(len(part.index))
         flat = session.gradient(self, part.X, part.targets, loss_object, threads)
         return [layout.get_layer(self.layout, number, flat) for number in range(1, len(self.layers) + 1)]
-
-    def _read_for(self, X: Any, y: Any, loss: Any) -> tuple[Part, Loss]:
-        loss_object = losses.family.get(loss) if loss is not None else default_loss(self)
-        loss_object.check_output(self.layers[-1].function)
-        return self._read_part(X, y, loss_object), loss_object
 
     def _idle_threads(self, samples: int) -> int:
         return session.choose_threads(self, min(samples, session.PASS_ROWS), None)
@@ -318,10 +262,10 @@ def _read_layers(sizes: Any, layers: Any, activation: Any, output: Any) -> tuple
 
 def _read_dtype(dtype: Any) -> np.dtype:
     try:
-        found = np.dtype(dtype)
+        found = None if dtype is None else np.dtype(dtype)
     except TypeError:
         found = None
-    if found not in DTYPES:
+    if found is None or found not in DTYPES:
         raise InputError(f'dtype must be "float32" or "float64", got {dtype!r}')
     return found
 
@@ -332,14 +276,6 @@ def _check_architecture(layers: tuple[Dense, ...]) -> None:
             raise InputError(f"softmax is for the last layer, but layer {number} of {len(layers)} has it")
     if isinstance(layers[-1].function, Softmax) and layers[-1].units == 1:
         raise InputError('softmax over one output is always 1; for two classes choose 2 outputs, or output="sigmoid"')
-
-
-def _read_batch(batch_size: Any, samples: int) -> int:
-    if isinstance(batch_size, str):
-        if batch_size != "full":
-            raise InputError(f'batch_size must be a whole number or "full", got {batch_size!r}')
-        return samples
-    return min(checks.whole("batch_size", batch_size), samples)
 
 
 def _check_device(device: Any) -> None:

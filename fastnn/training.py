@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastnn import losses, penalties, session
+from fastnn import penalties, session
 from fastnn.callbacks import Callback
 from fastnn.errors import DivergenceError
 from fastnn.losses import Loss
@@ -38,19 +38,6 @@ class History:
     validation_accuracy: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     samples_per_second: list[float] = field(default_factory=list)
-
-
-@dataclass
-class OptimizerState:
-    """What an optimizer remembers between steps; a second fit goes on from here.
-
-    kind: the optimizer's class; values: flat, laid out as the parameters, once a moment; steps and epochs done.
-    """
-
-    kind: type[Optimizer]
-    values: np.ndarray
-    steps: int = 0
-    epochs: int = 0
 
 
 @dataclass(frozen=True)
@@ -91,7 +78,7 @@ class Run:
         self.history = History()
         self.samples = len(training.index)
         self.steps_per_epoch = -(-self.samples // settings.batch)
-        self.state = net.optimizer_state
+        self.state = net.fitted.optimizer
         self.epochs_done = 0
         functions = [epoch.train] if validation is None else [epoch.train, epoch.evaluate]
         session.prepare(net.dtype, functions, show.message)
@@ -216,8 +203,3 @@ class Run:
             at_epoch,
             at_step,
         )
-
-
-def default_loss(net: MLP) -> Loss:
-    """The loss of the last fit, or the one that goes with the output activation."""
-    return net.loss_used or losses.natural(net.layers[-1].function)

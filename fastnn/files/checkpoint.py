@@ -49,7 +49,7 @@ def _describe(net: MLP) -> dict[str, Any]:
         "dtype": net.dtype.name,
         "seed": net.seed,
         "init": initializers.family.describe(net.init),
-        "loss": None if net.loss_used is None else losses.family.describe(net.loss_used),
+        "loss": None if net.fitted.loss is None else losses.family.describe(net.fitted.loss),
         "classes": None if net.classes_ is None else net.classes_.tolist(),
         "normalization": None if net.normalization is None else net.normalization.method,
     }
@@ -99,10 +99,10 @@ def _build(described: dict[str, Any], file: Any) -> MLP:
         for number in range(len(layers))
     )
     if described["loss"] is not None:
-        net.loss_used = losses.family.build(described["loss"])
+        net.fitted.loss = losses.family.build(described["loss"])
     if described["classes"] is not None:
-        net.classes_ = np.array(described["classes"])
+        net.fitted.classes = np.array(described["classes"])
     if described["normalization"] is not None:
         shift, scale = file.get_tensor("normalization.shift"), file.get_tensor("normalization.scale")
-        net.normalization = Normalization(described["normalization"], shift, scale)
+        net.fitted.normalization = Normalization(described["normalization"], shift, scale)
     return net

@@ -152,9 +152,9 @@ FIT = {  # what goes to fit instead of (X, Y), the network's output, and parts o
 def state(net):
     """All that a network remembers, to be compared with ==."""
     classes = None if net.classes_ is None else net.classes_.tolist()
-    optimizer = net.optimizer_state
+    optimizer = net.fitted.optimizer
     moments = (optimizer.kind, optimizer.values.tobytes(), optimizer.steps, optimizer.epochs)
-    return net.params.tobytes(), classes, net.loss_used, net.normalization, moments
+    return net.params.tobytes(), classes, net.fitted.loss, net.normalization, moments
 
 
 def assert_refused(call, parts, net=None):

@@ -51,7 +51,7 @@ def test_round_trip(normalize, labels, dtype, data, tmp_path):
     read = fn.MLP.load(tmp_path / "model.safetensors")
     assert same(read.weights, net.weights)
     assert read.layers == net.layers
-    assert (read.dtype, read.seed, read.init, read.loss_used) == (net.dtype, 11, net.init, net.loss_used)
+    assert (read.dtype, read.seed, read.init, read.fitted.loss) == (net.dtype, 11, net.init, net.fitted.loss)
     assert read.predict(X).tobytes() == net.predict(X).tobytes()
     assert read.evaluate(X, y) == net.evaluate(X, y)
     if labels is not None:
@@ -70,7 +70,7 @@ def test_a_loaded_network_trains_as_one_that_was_built(fitted, data, tmp_path):
     fitted.save(tmp_path / "model")
     read, twin = fn.MLP.load(tmp_path / "model"), fn.MLP(4, fitted.layers, seed=11)
     twin.set_weights(fitted.weights)
-    twin.classes_, twin.normalization = fitted.classes_, fitted.normalization
+    twin.fitted = fitted.fitted
     for net in (read, twin):
         net.fit(*data, epochs=2, progress=False)
     assert same(read.weights, twin.weights)

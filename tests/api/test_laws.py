@@ -23,7 +23,7 @@ def new(**options):
 def assert_same_runs(nets, histories):
     for net, history in zip(nets[1:], histories[1:], strict=True):
         assert same(net.weights, nets[0].weights)
-        assert net.optimizer_state.values.tobytes() == nets[0].optimizer_state.values.tobytes()
+        assert net.fitted.optimizer.values.tobytes() == nets[0].fitted.optimizer.values.tobytes()
         for name in ("loss", "accuracy", "validation_loss", "validation_accuracy"):
             assert getattr(history, name) == getattr(histories[0], name)
 
@@ -70,7 +70,7 @@ def test_two_fits_are_one(optimizer, batch_size, rng):
         *(getattr(halves[0], name) + getattr(halves[1], name) for name in vars(whole)),
     )
     assert_same_runs(nets, [whole, joined])
-    assert nets[0].optimizer_state.steps == nets[1].optimizer_state.steps == 10 * -(-48 // batch_size)
+    assert nets[0].fitted.optimizer.steps == nets[1].fitted.optimizer.steps == 10 * -(-48 // batch_size)
 
 
 @pytest.mark.parametrize(("optimizer", "batch_size"), [("sgd", 1), ("sgd", 8), ("adam", 8)])
@@ -103,7 +103,7 @@ def test_reset_starts_over(optimizer, rng):
     histories = [fresh.fit(X, y, **options, **QUIET), net.fit(X, y, reset=True, **options, **QUIET)]
     assert_same_runs([fresh, net], histories)
     assert net.classes_.tolist() == [0, 1, 2]
-    assert net.optimizer_state.epochs == 4
+    assert net.fitted.optimizer.epochs == 4
 
 
 def test_another_optimizer_begins_afresh(rng):

@@ -191,7 +191,7 @@ except KeyboardInterrupt:
     seconds = time.monotonic() - began
     left = [thread.name for thread in threading.enumerate() if thread.name.startswith("fastnn")]
 
-state, twin = net.optimizer_state, new()
+state, twin = net.fitted.optimizer, new()
 steps = state.steps - state.epochs * -(-5000 // batch_size)
 if state.epochs:
     twin.fit(X, y, epochs=state.epochs, **options)

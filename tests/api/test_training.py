@@ -126,7 +126,7 @@ def test_the_dtype_is_kept_everywhere(dtype, rng):
     net = fn.MLP([2, 5, 3], output="softmax", dtype=dtype)
     X, y = rng.normal(size=(20, 2)), rng.integers(0, 3, 20)
     net.fit(X, y, epochs=2, normalize="standard", validation=0.2, **QUIET)
-    arrays = [net.params, net.predict(X), net.optimizer_state.values]
+    arrays = [net.params, net.predict(X), net.fitted.optimizer.values]
     arrays += [array for pair in net.weights + net.gradient(X, y) for array in pair]
     assert {array.dtype for array in arrays} == {np.dtype(dtype)}
 

@@ -1,0 +1,90 @@
+"""What users give to a network, read and checked before anything is computed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastnn import checks, inputs, losses, session, targets
+from fastnn.activations import Threshold
+from fastnn.data import normalize as normalization_module
+from fastnn.data.normalize import Normalization
+from fastnn.data.split import split
+from fastnn.errors import InputError
+from fastnn.fitted import Fitted
+from fastnn.losses import Loss
+from fastnn.training import Part
+
+if TYPE_CHECKING:
+    from fastnn.network import MLP
+
+
+class Reader:
+    """Reads for one network. fitted: what the network remembers, or nothing where it starts over."""
+
+    def __init__(self, net: MLP, fitted: Fitted) -> None:
+        self._net, self._fitted = net, fitted
+        self._output = net.layers[-1].function
+
+    def loss(self, given: Any) -> Loss:
+        """The loss that is asked for, else that of the last fit, else the one that goes with the output."""
+        loss = losses.family.get(given) if given is not None else self._fitted.loss or losses.natural(self._output)
+        loss.check_output(self._output)
+        return loss
+
+    def check_trainable(self, loss: Loss) -> None:
+        """Raises InputError where a layer lets no gradient through."""
+        for number, layer in enumerate(self._net.layers, start=1):
+            if isinstance(layer.function, Threshold) and layer.function.surrogate is None:
+                raise InputError(
+                    f"layer {number} has the activation threshold, whose derivative is 0: nothing before it would "
+                    'learn. Choose fastnn.Threshold(surrogate="straight_through") to train through it'
+                )
+
+    def part(self, X: Any, y: Any, loss: Loss, name: str = "X", classes: np.ndarray | None = None) -> Part:
+        """All samples of X and y. classes: those that y must keep to, by default those of the last fit."""
+        array = inputs.matrix(name, X, self._net.n_in, self._net.dtype)
+        known = self._fitted.classes if classes is None else classes
+        read = targets.read(y, len(array), self._net.n_out, self._output, loss, self._net.dtype, known)
+        return Part(array, read, np.arange(len(array)))
+
+    def divide(self, whole: Part, validation: Any, loss: Loss) -> tuple[Part, Part | None]:
+        """Training and validation samples; those held out of X stay where they are, an index names them."""
+        if validation is None:
+            return whole, None
+        if isinstance(validation, tuple):
+            if len(validation) != 2:
+                raise InputError(f"validation must be a share or a pair (X, y), got {len(validation)} things")
+            return whole, self.part(*validation, loss, "validation X", whole.targets.classes)
+        by_class = whole.targets.stratification()
+        kept, held = split(len(whole.index) if by_class is None else by_class, validation, self._net.seed)
+        return Part(whole.X, whole.targets, kept), Part(whole.X, whole.targets, held)
+
+    def batch(self, given: Any, samples: int) -> int:
+        """Samples a step."""
+        if isinstance(given, str):
+            if given != "full":
+                raise InputError(f'batch_size must be a whole number or "full", got {given!r}')
+            return samples
+        return min(checks.whole("batch_size", given), samples)
+
+    def threads(self, given: Any, batch_size: Any, samples: int) -> int:
+        """Threads as asked, or as the work of a step is worth."""
+        asked = None if given is None else checks.whole("threads", given)
+        return session.choose_threads(self._net, self.batch(batch_size, samples), asked)
+
+    def normalization(self, method: str | None, training: Part) -> Normalization | None:
+        """The normalization that there is, or a new one by the training samples."""
+        known = self._fitted.normalization
+        if method is None or method == "none":
+            return known
+        if known is not None:
+            if known.method == method:
+                return known
+            raise InputError(
+                f'the network was fitted with normalize="{known.method}", got "{method}"; reset=True starts over'
+            )
+        if self._fitted.optimizer.epochs:
+            raise InputError("the network was fitted without normalization; reset=True starts over with it")
+        return normalization_module.fit(method, training.X, training.index)
