@@ -94,11 +94,12 @@ class MLP:
 
     def set_weights(self, weights: Iterable[tuple[Any, Any]]) -> None:
         """Replace all weights. weights: as `weights` gives them. Raises InputError for other shapes, NaN, infinity."""
-        given = list(weights)
+        given = _as_list("weights", weights)
         if len(given) != len(self.layers):
             raise InputError(f"weights must be {len(self.layers)} pairs (W, b), one for each layer, got {len(given)}")
         checked = []
         for number, pair in enumerate(given):
+            pair = _as_list(f"weights[{number}]", pair)
             if len(pair) != 2:
                 raise InputError(f"weights[{number}] must be a pair (W, b), got {len(pair)} things")
             shapes = ((self.layout.sizes[number], self.layers[number].units), (self.layers[number].units,))
@@ -281,6 +282,13 @@ def _check_architecture(layers: tuple[Dense, ...]) -> None:
 def _check_device(device: Any) -> None:
     if device != "cpu":
         raise InputError(f'device must be "cpu", got {device!r}; other devices are not supported yet')
+
+
+def _as_list(what: str, given: Any) -> list:
+    try:
+        return list(given)
+    except TypeError:
+        raise InputError(f"{what} must be pairs (W, b), or one of them, got {given!r}") from None
 
 
 def _parameter(what: str, given: Any, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:

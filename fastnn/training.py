@@ -16,7 +16,7 @@ from fastnn.optimizers import SGD, Optimizer
 from fastnn.progress import Progress
 from fastnn.schedules import Schedule
 from fastnn.targets import Targets
-from fastnn_kernels import epoch, optimizer, team
+from fastnn_kernels import epoch, optimizer, team, work
 
 if TYPE_CHECKING:
     from fastnn.network import MLP
@@ -95,7 +95,7 @@ class Run:
             self.steps_per_epoch, settings.epochs, self.state.steps
         )
         in_parts = settings.batch > rows
-        return session.open_session(
+        opened = session.open_session(
             net,
             self.training.X,
             self.training.targets,
@@ -111,6 +111,8 @@ class Run:
             shuffle_seed=net.seed if settings.shuffle else None,
             stochastic=settings.is_stochastic,
         )
+        opened.arrays.numbers[work.KEPT_AT] = self.state.steps
+        return opened
 
     def _evaluation(self, part: Part) -> session.Evaluation:
         return session.Evaluation(self.net, part.X, part.targets, self.settings.loss, part.index, self.settings.threads)

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from fastnn import activations, initializers, losses
-from fastnn.data.normalize import Normalization
+from fastnn.data.normalize import METHODS, Normalization
 from fastnn.errors import FastnnError, FileError
 from fastnn.files.atomic import replacing
 from fastnn.layers import Dense
@@ -101,8 +101,24 @@ def _build(described: dict[str, Any], file: Any) -> MLP:
     if described["loss"] is not None:
         net.fitted.loss = losses.family.build(described["loss"])
     if described["classes"] is not None:
-        net.fitted.classes = np.array(described["classes"])
+        net.fitted.classes = _classes(described["classes"], net.n_out)
     if described["normalization"] is not None:
         shift, scale = file.get_tensor("normalization.shift"), file.get_tensor("normalization.scale")
-        net.fitted.normalization = Normalization(described["normalization"], shift, scale)
+        net.fitted.normalization = _normalization(described["normalization"], shift, scale, net.n_in)
     return net
+
+
+def _classes(labels: list, n_out: int) -> np.ndarray:
+    classes = np.array(labels)
+    count = max(n_out, 2)
+    if classes.shape != (count,) or len(np.unique(classes)) != count:
+        raise ValueError(f"{len(labels)} classes for {n_out} outputs")
+    return classes
+
+
+def _normalization(method: str, shift: np.ndarray, scale: np.ndarray, n_in: int) -> Normalization:
+    if method not in METHODS:
+        raise ValueError(f"unknown normalization {method!r}")
+    if shift.shape != (n_in,) or scale.shape != (n_in,) or not np.isfinite([shift, scale]).all():
+        raise ValueError(f"the normalization must be finite numbers for {n_in} inputs")
+    return Normalization(method, shift, scale)

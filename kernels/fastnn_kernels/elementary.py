@@ -122,7 +122,7 @@ def log(x):
 def log1p(x):
     """ln(1 + x) for x >= 0, accurate near 0"""
     u = x + 1.0
-    return log(u) + (x - (u - 1.0)) / u
+    return select(u == np.inf, u, log(u) + (x - (u - 1.0)) / u)
 
 
 @kernel

@@ -22,7 +22,19 @@ from fastnn_kernels.team import (
     meet,
     raise_flag,
 )
-from fastnn_kernels.work import LAYERS, LOSSES, PARAMETERS, SAMPLES, SEED, SHUFFLED, STOCHASTIC, at, open_work, share
+from fastnn_kernels.work import (
+    KEPT_AT,
+    LAYERS,
+    LOSSES,
+    PARAMETERS,
+    SAMPLES,
+    SEED,
+    SHUFFLED,
+    STOCHASTIC,
+    at,
+    open_work,
+    share,
+)
 
 KEEP_AFTER = 32  # steps between two copies of the weights: they cost a few percent of one step
 
@@ -87,6 +99,8 @@ def _stochastic_epoch(work, rank, size, count, t, sparse):
         fetch_add(work.words + HITS, hits)
         _check_share(work, 0, 1)
         store_release(work.words + DECISION, state)
+    else:
+        t += count
     if not meet(work.words, size):
         return STOPPED, t, loss
     if load_acquire(work.words + FLAG):
@@ -104,7 +118,7 @@ def train(rank, size, params, addresses, batch, epochs, epoch, t, history):
     """
     work = open_work(params, addresses)
     count = work.numbers[SAMPLES]
-    kept_at = t
+    kept_at = work.numbers[KEPT_AT]
     sparse = work.numbers[STOCHASTIC] != 0 and stochastic.is_sparse(work, count)
     refresh_all_transposed(work, rank, size)
     for e in range(epochs):
@@ -123,6 +137,8 @@ def train(rank, size, params, addresses, batch, epochs, epoch, t, history):
         if t - kept_at >= KEEP_AFTER:
             _keep_share(work, rank, size)
             kept_at = t
+            if rank == 0:
+                work.numbers[KEPT_AT] = t  # the others read it as they entered
         if rank == 0:
             l1, l2 = work.constants[PENALTY_L1], work.constants[PENALTY_L2]
             history[e, 0] = loss / count + (penalty.cost(work, l1, l2) if l1 + l2 > 0.0 else 0.0)

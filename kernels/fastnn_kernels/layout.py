@@ -117,7 +117,7 @@ def workspace(layout: Parameters, rows: int, threads: int, stochastic: bool = Fa
     losses, count = count, _aligned(count + rows, dtype)
     scratch_size = _aligned(panel * (panel + rows), dtype)
     scratch, count = count, count + threads * scratch_size
-    block, count = count, count + (rows * (table[0, WIDTH] + rows + 1) if stochastic else 0)
+    block, count = count, count + (rows * (table[0, WIDTH] + rows) if stochastic else 0)
     return Workspace(table, rows, threads, losses, scratch, scratch_size, block, int(count))
 
 

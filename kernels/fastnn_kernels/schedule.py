@@ -36,7 +36,7 @@ def factor(constants, t):
     epochs = done / constants[STEPS]
     warm_up, gamma, every = constants[WARM_UP], constants[GAMMA], constants[EVERY]
     if epochs < warm_up:
-        return (done + 1) / (warm_up * constants[STEPS])
+        return min((done + 1) / (warm_up * constants[STEPS]), 1.0)
     if constants[CODE] == STEP:
         return gamma ** math.floor(epochs / every)
     if constants[CODE] == EXPONENTIAL:

@@ -17,7 +17,7 @@ from fastnn_kernels import activation, dense, output
 from fastnn_kernels.dense import FROM_TARGET, FROM_ZERO
 from fastnn_kernels.jit import kernel
 from fastnn_kernels.layout import ACTIVATION, DEPTH, N_IN, N_OUT, STRIDE, WIDTH, A, B, D, T, W
-from fastnn_kernels.native import fill, fma, lanes, load, store, transpose
+from fastnn_kernels.native import fill, first_lanes, fma, lanes, load, select, store, transpose
 from fastnn_kernels.optimizer import learning_rate
 from fastnn_kernels.step import gather
 from fastnn_kernels.team import DIVERGED, GOES_ON, PROGRESS, STOP, STOPPED
@@ -25,11 +25,6 @@ from fastnn_kernels.work import BLOCK, COLUMNS_IN, LAYERS, LOSSES, NORMALIZED, R
 
 PROBED = 64  # samples that tell how many inputs are 0
 SPARSE = 0.5  # share of inputs that are not 0, below which skipping rows is faster than blocks
-
-
-@kernel
-def _last_activation(work, layer):
-    return activation.LINEAR if layer == work.numbers[LAYERS] else at(work, layer, ACTIVATION)
 
 
 @kernel
@@ -53,14 +48,25 @@ def _times_panel(x, n, w, columns, start, out):
 
 
 @kernel
-def _add_outer(x, n, d, w, columns, lr):
-    """w (n, columns) -= lr x.T d for one panel."""
+def _add_outer(x, n, change, w, columns):
+    """w (n, columns) += x.T change for one panel."""
     for j in range(0, columns, lanes(w)):
-        change = load(d + j) * -lr
+        row = load(change + j)
         p = w + j
         for k in range(n):
-            store(p, fma(change, x[k], load(p)))
+            store(p, fma(row, x[k], load(p)))
             p = p + columns
+
+
+@kernel
+def _activate_row(work, layer, row):
+    """The activation of a row, in place; its padding becomes 0, since it would reach that of the weights."""
+    a = work.space + (at(work, layer, A) + row * at(work, layer, STRIDE))
+    n_out, width, n = at(work, layer, N_OUT), at(work, layer, WIDTH), lanes(a)
+    act = activation.LINEAR if layer == work.numbers[LAYERS] else at(work, layer, ACTIVATION)
+    activation.feed(act, work.betas[layer], a, 0, 1, width)
+    for j in range(n_out - n_out % n, width, n):
+        store(a + j, select(first_lanes(a, n_out - j), load(a + j), 0.0))
 
 
 @kernel
@@ -74,7 +80,7 @@ def _feed_row(work, layer, row):
         columns = min(panel, width - column)
         bias = work.params + (at(work, layer, B) + column)
         _times_panel(x, n_in, work.params + (at(work, layer, W) + column * depth), columns, bias, z + column)
-    activation.feed(_last_activation(work, layer), work.betas[layer], z, 0, 1, width)
+    _activate_row(work, layer, row)
 
 
 @kernel
@@ -95,69 +101,78 @@ def _delta_row(work, layer, row):
 
 
 @kernel
-def _update_row(work, layer, row, lr):
-    """Both copies of the weights of a layer above the first, and its bias."""
-    below = layer - 1
-    a = work.space + (at(work, below, A) + row * at(work, below, STRIDE))
+def _changes(work, layer, row, lr):
+    """D of the row becomes -lr D: what is added to the bias, and times the inputs to the weights."""
     d = work.space + (at(work, layer, D) + row * at(work, layer, STRIDE))
-    depth, width, panel = at(work, layer, DEPTH), at(work, layer, WIDTH), 2 * lanes(d)
-    for column in range(0, width, panel):
-        columns = min(panel, width - column)
-        weight = work.params + (at(work, layer, W) + column * depth)
-        _add_outer(a, at(work, layer, N_IN), d + column, weight, columns, lr)
-    for k in range(0, depth, panel):
-        rows = min(panel, depth - k)
-        transposed = work.space + (at(work, layer, T) + k * width)
-        _add_outer(d, at(work, layer, N_OUT), a + k, transposed, rows, lr)
-    _update_bias(work, layer, d, lr)
+    for j in range(0, at(work, layer, WIDTH), lanes(d)):
+        store(d + j, load(d + j) * -lr)
 
 
 @kernel
-def _update_bias(work, layer, d, lr):
+def _update_row(work, layer, row):
+    """Both copies of the weights of a layer above the first, the same bits in both, and its bias."""
+    below = layer - 1
+    a = work.space + (at(work, below, A) + row * at(work, below, STRIDE))
+    change = work.space + (at(work, layer, D) + row * at(work, layer, STRIDE))
+    depth, width, panel = at(work, layer, DEPTH), at(work, layer, WIDTH), 2 * lanes(a)
+    for column in range(0, width, panel):
+        columns = min(panel, width - column)
+        weight = work.params + (at(work, layer, W) + column * depth)
+        _add_outer(a, at(work, layer, N_IN), change + column, weight, columns)
+    for k in range(0, depth, panel):
+        rows = min(panel, depth - k)
+        transposed = work.space + (at(work, layer, T) + k * width)
+        _add_outer(change, at(work, layer, N_OUT), a + k, transposed, rows)
+    _update_bias(work, layer, change)
+
+
+@kernel
+def _update_bias(work, layer, change):
     bias = work.params + at(work, layer, B)
-    for j in range(0, at(work, layer, WIDTH), lanes(d)):
-        store(bias + j, fma(load(d + j), -lr, load(bias + j)))
+    for j in range(0, at(work, layer, WIDTH), lanes(bias)):
+        store(bias + j, load(bias + j) + load(change + j))
 
 
 @kernel
 def _rest_of_step(work, row, position, lr):
-    """From the first layer's activations through loss and deltas to the updates of all layers above the first."""
+    """From the first layer's activations through loss and deltas to the updates of all layers above the first.
+
+    Leaves -lr D of the first layer's row in D.
+    """
     layers = work.numbers[LAYERS]
     for layer in range(2, layers + 1):
         _feed_row(work, layer, row)
     hits, finite = output.losses(work, row, row + 1, position - row, 1.0)
     for layer in range(layers - 1, 0, -1):
         _delta_row(work, layer, row)
+    for layer in range(1, layers + 1):
+        _changes(work, layer, row, lr)
     for layer in range(2, layers + 1):
-        _update_row(work, layer, row, lr)
+        _update_row(work, layer, row)
     return hits, finite, np.float64(work.space[work.numbers[LOSSES] + row])
 
 
 @kernel
-def _gram(work, rows, inputs, gram, descent):
-    """gram (rows, size) = (X X.T + 1) -lr of the block's input rows; their transpose goes into inputs (n_in, size).
-
-    descent (size,): -lr of each step of the block.
-    """
+def _gram(work, rows, inputs, gram):
+    """gram (rows, size) = X X.T + 1 of the block's input rows; their transpose goes into inputs (n_in, size)."""
     x, stride = work.space + at(work, 0, A), at(work, 0, STRIDE)
     size, n = work.numbers[ROWS], lanes(work.space)
     for k in range(0, at(work, 0, WIDTH), n):
         for row in range(0, size, n):
             transpose(x + (row * stride + k), stride, inputs + (k * size + row), size)
     dense.product_rows(x, stride, 1, inputs, size, gram, size, at(work, 0, N_OUT), rows, size, FROM_ZERO, gram)
-    for i in range(0, rows * size, size):
-        for j in range(0, size, n):
-            store(gram + (i + j), (load(gram + (i + j)) + 1.0) * load(descent + j))
+    for i in range(0, rows * size, n):
+        store(gram + i, load(gram + i) + 1.0)
 
 
 @kernel
 def _correct(work, row, gram):
-    """z of the block's row: what the updates of the rows before it take from it."""
+    """z of the block's row: what the updates of the rows before it, whose changes are in D, do to it."""
     stride, size = at(work, 1, STRIDE), work.numbers[ROWS]
-    z, d = work.space + (at(work, 1, A) + row * stride), work.space + at(work, 1, D)
+    z, change = work.space + (at(work, 1, A) + row * stride), work.space + at(work, 1, D)
     g = gram + row * size
     for j in range(0, at(work, 1, WIDTH), lanes(z)):
-        value, p = load(z + j), d + j
+        value, p = load(z + j), change + j
         for s in range(row):
             value = fma(load(p), g[s], value)
             p = p + stride
@@ -165,20 +180,17 @@ def _correct(work, row, gram):
 
 
 @kernel
-def _update_block(work, rows, descent):
-    """W -= X.T (lr Delta), b -= sum lr Delta, for the first layer; Delta is overwritten by -lr Delta."""
+def _update_block(work, rows):
+    """The first layer's weights and bias, by the changes of all rows in D."""
     x, x_stride = work.space + at(work, 0, A), at(work, 0, STRIDE)
-    d, d_stride = work.space + at(work, 1, D), at(work, 1, STRIDE)
-    n_in, depth, width, panel = at(work, 1, N_IN), at(work, 1, DEPTH), at(work, 1, WIDTH), 2 * lanes(d)
+    change, stride = work.space + at(work, 1, D), at(work, 1, STRIDE)
+    n_in, depth, width, panel = at(work, 1, N_IN), at(work, 1, DEPTH), at(work, 1, WIDTH), 2 * lanes(x)
     for row in range(rows):
-        _update_bias(work, 1, d + row * d_stride, -descent[row])
-        for j in range(0, width, lanes(d)):
-            p = d + (row * d_stride + j)
-            store(p, load(p) * descent[row])
+        _update_bias(work, 1, change + row * stride)
     for column in range(0, width, panel):
         columns = min(panel, width - column)
         w = work.params + (at(work, 1, W) + column * depth)
-        dense.product_rows(x, 1, x_stride, d + column, d_stride, w, columns, rows, n_in, columns, FROM_TARGET, w)
+        dense.product_rows(x, 1, x_stride, change + column, stride, w, columns, rows, n_in, columns, FROM_TARGET, w)
 
 
 @kernel
@@ -186,24 +198,19 @@ def _block(work, start, rows, t):
     """The steps of `rows` samples from position `start` of the order, t steps before them; (loss, hits, finite)."""
     inputs = work.space + work.numbers[BLOCK]
     gram = inputs + at(work, 0, WIDTH) * work.numbers[ROWS]
-    descent = gram + work.numbers[ROWS] * work.numbers[ROWS]
-    for row in range(rows):
-        descent[row] = -learning_rate(work.constants, t + row + 1)
     gather(work, 0, rows, start)
     dense.feed(work, 1, 0, rows, activation.LINEAR)
-    _gram(work, rows, inputs, gram, descent)
-    act, width = _last_activation(work, 1), at(work, 1, WIDTH)
+    _gram(work, rows, inputs, gram)
     loss, hits = 0.0, 0
     for row in range(rows):
         _correct(work, row, gram)
-        z = work.space + (at(work, 1, A) + row * at(work, 1, STRIDE))
-        activation.feed(act, work.betas[1], z, 0, 1, width)
-        found, finite, value = _rest_of_step(work, row, start + row, -descent[row])
-        loss += value
-        hits += found
+        _activate_row(work, 1, row)
+        found, finite, value = _rest_of_step(work, row, start + row, learning_rate(work.constants, t + row + 1))
         if not finite:
             return loss, hits, False
-    _update_block(work, rows, descent)
+        loss += value
+        hits += found
+    _update_block(work, rows)
     return loss, hits, True
 
 
@@ -227,14 +234,14 @@ def _sparse_panel(x, indices, count, w, columns, start, out):
 
 
 @kernel
-def _sparse_outer(x, indices, count, d, w, columns, lr):
+def _sparse_outer(x, indices, count, change, w, columns):
     """_add_outer over the inputs that are not 0."""
     for j in range(0, columns, lanes(w)):
-        change = load(d + j) * -lr
+        row = load(change + j)
         for i in range(count):
             k = indices[i]
             p = w + (k * columns + j)
-            store(p, fma(change, x[k], load(p)))
+            store(p, fma(row, x[k], load(p)))
 
 
 @kernel
@@ -253,18 +260,18 @@ def _sparse_step(work, start, indices, lr):
     columns_in = work.numbers[COLUMNS_IN]
     x = work.X + work.order[start] * columns_in
     count = _not_zero(x, columns_in, indices)
-    z, d = work.space + at(work, 1, A), work.space + at(work, 1, D)
+    z, change = work.space + at(work, 1, A), work.space + at(work, 1, D)
     depth, width, panel = at(work, 1, DEPTH), at(work, 1, WIDTH), 2 * lanes(z)
     weight, bias = work.params + at(work, 1, W), work.params + at(work, 1, B)
     for column in range(0, width, panel):
         columns = min(panel, width - column)
         _sparse_panel(x, indices, count, weight + column * depth, columns, bias + column, z + column)
-    activation.feed(_last_activation(work, 1), work.betas[1], z, 0, 1, width)
+    _activate_row(work, 1, 0)
     hits, finite, loss = _rest_of_step(work, 0, start, lr)
     for column in range(0, width, panel):
         columns = min(panel, width - column)
-        _sparse_outer(x, indices, count, d + column, weight + column * depth, columns, lr)
-    _update_bias(work, 1, d, lr)
+        _sparse_outer(x, indices, count, change + column, weight + column * depth, columns)
+    _update_bias(work, 1, change)
     return loss, hits, finite
 
 

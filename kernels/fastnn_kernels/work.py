@@ -30,7 +30,8 @@ SAMPLES = 14  # rows that take part
 STOCHASTIC = 15  # whether steps are of one sample, as stochastic.py does them
 BLOCK = 16  # offset of stochastic.py's scratch in the workspace
 STATES = 17  # vectors of state that the optimizer has
-NUMBERS = 18
+KEPT_AT = 18  # the step after which the weights were last kept
+NUMBERS = 19
 
 LABELS, DENSE = 0, 1
 NOTHING, CLASSES, BINARY = 0, 1, 2

@@ -11,6 +11,7 @@ from safetensors.numpy import save_file
 
 import fastnn as fn
 from fastnn.files import checkpoint
+from fastnn.fitted import Fitted
 
 LAYERS = [
     fn.Dense(9, fn.LeakyReLU(0.25)),
@@ -70,7 +71,7 @@ def test_a_loaded_network_trains_as_one_that_was_built(fitted, data, tmp_path):
     fitted.save(tmp_path / "model")
     read, twin = fn.MLP.load(tmp_path / "model"), fn.MLP(4, fitted.layers, seed=11)
     twin.set_weights(fitted.weights)
-    twin.fitted = fitted.fitted
+    twin.fitted = Fitted(fitted.classes_, fitted.normalization)
     for net in (read, twin):
         net.fit(*data, epochs=2, progress=False)
     assert same(read.weights, twin.weights)
