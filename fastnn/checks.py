@@ -13,7 +13,7 @@ def whole(what: str, value: Any, least: int = 1) -> int:
     """The value as int. Raises InputError unless it is a whole number of at least `least` that fits into 64 bits."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
         raise InputError(f"{what} must be a whole number, {least} or more, got {value!r}")
-    if value >= 2**63:
+    if int(value) >= 2**63:
         raise InputError(f"{what} must be below 2**63, got {value!r}")
     return int(value)
 
