@@ -14,7 +14,6 @@ from fastnn_kernels.native.vector import (
     fma,
     from_bits,
     has_estimates,
-    lane_numbers,
     lanes,
     load,
     maximum,
@@ -22,12 +21,10 @@ from fastnn_kernels.native.vector import (
     pick,
     polynomial,
     prefetch,
-    round_even,
     select,
     sqrt,
     store,
     to_float,
-    to_integer,
 )
 
 __all__ = [
@@ -43,7 +40,6 @@ __all__ = [
     "fma",
     "from_bits",
     "has_estimates",
-    "lane_numbers",
     "lanes",
     "load",
     "max_lanes",
@@ -53,7 +49,6 @@ __all__ = [
     "pointer",
     "polynomial",
     "prefetch",
-    "round_even",
     "select",
     "sqrt",
     "store",
@@ -64,6 +59,5 @@ __all__ = [
     "tile_store",
     "tile_zero",
     "to_float",
-    "to_integer",
     "transpose",
 ]

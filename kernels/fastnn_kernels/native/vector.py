@@ -174,18 +174,6 @@ def fill(typingctx, like, x):
 
 
 @intrinsic
-def lane_numbers(typingctx, like):
-    """0, 1, 2, ... as integers of the width of the dtype of `like` (a pointer or a vector), unsigned."""
-    vec = like if isinstance(like, Vec) else of(like.dtype)
-    out = vec.like(types.uint32 if vec.dtype.bitwidth == 32 else types.uint64)
-
-    def codegen(context, builder, sig, args):
-        return ir.Constant(native(out), list(range(vec.lanes)))
-
-    return out(like), codegen
-
-
-@intrinsic
 def first_lanes(typingctx, like, n):
     """The mask that is true in the first n lanes of a vector of the dtype of `like`."""
     vec = like if isinstance(like, Vec) else of(like.dtype)
@@ -246,7 +234,6 @@ def _unary(name):
 
 sqrt = _unary("sqrt")
 absolute = _unary("fabs")
-round_even = _unary("rint")
 
 
 def _estimate(name, exact):
@@ -312,48 +299,28 @@ maximum = _choose(">")
 minimum = _choose("<")
 
 
-@intrinsic
-def bits(typingctx, v):
-    """The bits of a float vector as signed integers."""
-    out = v.like(types.int32 if v.dtype == types.float32 else types.int64)
+def _conversion(instruction, to_float):
+    """Vectors of integers and floats of the same width into each other."""
 
-    def codegen(context, builder, sig, args):
-        return builder.bitcast(args[0], native(out))
+    @intrinsic
+    def operation(typingctx, v):
+        if not isinstance(v, Vec):
+            return None
+        single = v.dtype.bitwidth == 32
+        floats, integers = (types.float32, types.int32) if single else (types.float64, types.int64)
+        out = v.like(floats if to_float else integers)
 
-    return out(v), codegen
+        def codegen(context, builder, sig, args):
+            return getattr(builder, instruction)(args[0], native(out))
 
+        return out(v), codegen
 
-@intrinsic
-def from_bits(typingctx, v):
-    """Integers read as the bits of floats."""
-    out = v.like(types.float32 if v.dtype.bitwidth == 32 else types.float64)
-
-    def codegen(context, builder, sig, args):
-        return builder.bitcast(args[0], native(out))
-
-    return out(v), codegen
+    return operation
 
 
-@intrinsic
-def to_integer(typingctx, v):
-    """A float vector rounded toward zero, as signed integers; the values must fit."""
-    out = v.like(types.int32 if v.dtype == types.float32 else types.int64)
-
-    def codegen(context, builder, sig, args):
-        return builder.fptosi(args[0], native(out))
-
-    return out(v), codegen
-
-
-@intrinsic
-def to_float(typingctx, v):
-    """A vector of signed integers as floats of the same width."""
-    out = v.like(types.float32 if v.dtype.bitwidth == 32 else types.float64)
-
-    def codegen(context, builder, sig, args):
-        return builder.sitofp(args[0], native(out))
-
-    return out(v), codegen
+bits = _conversion("bitcast", to_float=False)  # the bits of floats as signed integers
+from_bits = _conversion("bitcast", to_float=True)  # integers read as the bits of floats
+to_float = _conversion("sitofp", to_float=True)  # the values of signed integers
 
 
 @intrinsic
