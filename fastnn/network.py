@@ -28,9 +28,9 @@ class MLP:
     """A multilayer perceptron.
 
     sizes: [n_in, hidden..., n_out], or n_in with `layers` given. layers: Dense objects, each with its activation.
-    activation, output: of the hidden layers and of the last one; names or objects. Without `output` the last layer
-    is linear. init: a name or an object of fastnn.initializers. dtype: "float32" or "float64". seed: of weights,
-    shuffles and splits.
+    activation, output: of the hidden layers and of the last one; names or objects; by default "relu" and "linear".
+    Not together with `layers`. init: a name or an object of fastnn.initializers. dtype: "float32" or "float64". seed:
+    of weights, shuffles and splits.
 
     Raises InputError for sizes below 1, unknown names, softmax before the last layer, or softmax over one output.
     """
@@ -40,8 +40,8 @@ class MLP:
         sizes: int | Sequence[int],
         layers: Sequence[Dense] | None = None,
         *,
-        activation: Any = "relu",
-        output: Any = "linear",
+        activation: Any = None,
+        output: Any = None,
         init: Any = "auto",
         dtype: Any = "float32",
         seed: int = 0,
@@ -245,6 +245,8 @@ class MLP:
 
 def _read_layers(sizes: Any, layers: Any, activation: Any, output: Any) -> tuple[int, tuple[Dense, ...]]:
     if layers is not None:
+        if activation is not None or output is not None:
+            raise InputError("activation and output go with a list of sizes; Dense objects have their own activation")
         n_in = checks.whole("the number of inputs", sizes)
         found = tuple(layers)
         if not found or not all(isinstance(layer, Dense) for layer in found):
@@ -257,8 +259,8 @@ def _read_layers(sizes: Any, layers: Any, activation: Any, output: Any) -> tuple
     if len(given) < 2:
         raise InputError(f"sizes must be [n_in, hidden..., n_out], at least two numbers, got {given!r}")
     given = [checks.whole("every size", size) for size in given]
-    hidden = tuple(Dense(units, activation) for units in given[1:-1])
-    return given[0], (*hidden, Dense(given[-1], output))
+    hidden = tuple(Dense(units, "relu" if activation is None else activation) for units in given[1:-1])
+    return given[0], (*hidden, Dense(given[-1], "linear" if output is None else output))
 
 
 def _read_dtype(dtype: Any) -> np.dtype:

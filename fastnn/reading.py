@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from fastnn.network import MLP
 
 
+MOST_THREADS = 1024
+
+
 class Reader:
     """Reads for one network. fitted: what the network remembers, or nothing where it starts over."""
 
@@ -72,6 +75,8 @@ class Reader:
     def threads(self, given: Any, batch_size: Any, samples: int) -> int:
         """Threads as asked, or as the work of a step is worth."""
         asked = None if given is None else checks.whole("threads", given)
+        if asked is not None and asked > MOST_THREADS:
+            raise InputError(f"threads must be at most {MOST_THREADS}, got {asked}")
         return session.choose_threads(self._net, self.batch(batch_size, samples), asked)
 
     def normalization(self, method: str | None, training: Part) -> Normalization | None:

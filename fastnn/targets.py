@@ -104,7 +104,9 @@ def _checked_labels(array: np.ndarray) -> np.ndarray:
         if not all(isinstance(label, str) for label in array):
             raise InputError("class labels of dtype object must all be strings")
         return array.astype(str)
-    if array.dtype.kind not in "iubUS":
+    if array.dtype.kind == "S":
+        return np.char.decode(array, "utf-8")
+    if array.dtype.kind not in "iubU":
         raise InputError(f"class labels must be integers or strings, got dtype {array.dtype}")
     return array
 

@@ -119,10 +119,10 @@ class Run:
 
     def train(self) -> History:
         """All epochs; returns the history. Raises DivergenceError, and KeyboardInterrupt after a whole step."""
-        self.show.start(self.settings.epochs, self.samples)
-        for callback in self.settings.callbacks:
-            callback.fit_start(self.net)
         try:
+            self.show.start(self.settings.epochs, self.samples)
+            for callback in self.settings.callbacks:
+                callback.fit_start(self.net)
             with team.Team(self.settings.threads) as workers:
                 self._epochs(workers)
         finally:

@@ -7,8 +7,10 @@ cost a compilation, never an error.
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import os
+import shutil
 import tempfile
 import warnings
 from functools import cache
@@ -45,6 +47,7 @@ def cache_folder() -> Path:
         return folder
     except OSError as error:
         fallback = Path(tempfile.mkdtemp(prefix="fastnn-"))
+        atexit.register(shutil.rmtree, fallback, ignore_errors=True)
         warnings.warn(
             f"the compile cache {folder} cannot be written ({error.strerror}); compiling into {fallback} for this "
             "process only. Set FASTNN_CACHE_DIR to a folder that can be written.",

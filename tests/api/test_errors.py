@@ -41,6 +41,8 @@ BUILD = {
     "size in words": (lambda: fn.MLP([3, "two"]), "every size", "'two'", "whole number"),
     "truth as size": (lambda: fn.MLP([3, True]), "every size", "True", "whole number"),
     "no layers": (lambda: fn.MLP(3, []), "layers", "got []", "fastnn.Dense"),
+    "activation beside layers": (lambda: fn.MLP(3, [fn.Dense(2)], activation="relu"), "activation", "Dense"),
+    "output beside layers": (lambda: fn.MLP(3, [fn.Dense(2)], output="softmax"), "output", "Dense"),
     "layers of numbers": (lambda: fn.MLP(3, [4, 2]), "layers", "[4, 2]", "fastnn.Dense"),
     "no units": (lambda: fn.Dense(0), "units", "got 0", "1 or more"),
     "unknown activation": (
@@ -130,6 +132,7 @@ FIT = {  # what goes to fit instead of (X, Y), the network's output, and parts o
     "progress as number": ({"progress": 1}, "softmax", "progress", "got 1", "True or False"),
     "reset as number": ({"reset": 1}, "softmax", "reset", "got 1", "True or False"),
     "threads 0": ({"threads": 0}, "softmax", "threads", "got 0", "1 or more"),
+    "a million threads": ({"threads": 10**6}, "softmax", "threads", "at most 1024", "1000000"),
     "threads in words": ({"threads": "all"}, "softmax", "threads", "'all'", "whole number"),
     "device": ({"device": "cuda"}, "softmax", "device", "'cuda'", '"cpu"'),
     "penalty by name": ({"penalty": "l2"}, "softmax", "penalty", "'l2'", "L2(lambda)"),

@@ -215,3 +215,12 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(broken, error, 
         assert str(path) in str(caught.value)
     assert path.read_bytes() == before
     assert os.listdir(tmp_path) == ["model"]
+
+
+def test_labels_of_bytes_become_text(tmp_path):
+    X, y = np.array([[0.0], [1.0], [0.0], [1.0]]), np.array([b"ant", b"bee"] * 2)
+    net = fn.MLP([1, 2], output="softmax")
+    net.fit(X, y, epochs=1, progress=False)
+    net.save(tmp_path / "model")
+    assert fn.MLP.load(tmp_path / "model").classes_.tolist() == net.classes_.tolist() == ["ant", "bee"]
+    assert 0 <= net.evaluate(X, y)["accuracy"] <= 1

@@ -7,6 +7,7 @@ import pytest
 from helpers import data, python, same
 
 import fastnn as fn
+from fastnn import progress
 
 QUIET = {"progress": False}
 
@@ -209,3 +210,21 @@ def test_ctrl_c_stops_after_a_whole_step(batch_size, threads):
     assert told["steps"] > 0
     assert told["left"] == []
     assert told["seconds"] < 5
+
+
+def test_a_callback_that_fails_at_the_start_closes_the_progress(task, monkeypatch):
+    class Failing(fn.Callback):
+        def fit_start(self, net):
+            raise RuntimeError("no")
+
+    class Show(progress.Silent):
+        closed = False
+
+        def close(self):
+            self.closed = True
+
+    show = Show()
+    monkeypatch.setattr(progress, "create", lambda wanted: show)
+    with pytest.raises(RuntimeError, match="no"):
+        new().fit(*task, epochs=1, callbacks=Failing(), **QUIET)
+    assert show.closed
