@@ -6,7 +6,7 @@ panel by panel, and every worker takes a stretch of it; whoever has the first gr
 
 from typing import NamedTuple
 
-from fastnn_kernels import dense, optimizer
+from fastnn_kernels import dense, optimizer, penalty
 from fastnn_kernels.dense import FROM_TARGET, FROM_ZERO
 from fastnn_kernels.jit import kernel
 from fastnn_kernels.layout import DEPTH, N_IN, STRIDE, WIDTH, B, D, W
@@ -57,10 +57,10 @@ def _target(work, one, offset):
 
 
 @kernel
-def _update(work, one, offset, g, count, l1, l2):
+def _update(work, one, offset, g, count):
     s1 = work.state + offset
     s2 = s1 + work.numbers[PARAMETERS]
-    optimizer.update(work.numbers[OPTIMIZER], one.rates, work.params + offset, s1, s2, g, count, l1, l2)
+    optimizer.update(work.numbers[OPTIMIZER], one.rates, work.params + offset, s1, s2, g, count)
 
 
 @kernel
@@ -74,7 +74,8 @@ def _weights(work, one, layer, column, columns, k, d, d_stride):
     start = FROM_ZERO if one.is_first else FROM_TARGET
     dense.weight_gradient(work, layer, k, rows, d, d_stride, columns, one.rows, g, start)
     if one.is_last:
-        _update(work, one, offset, g, rows * columns, one.rates.l1, one.rates.l2)
+        penalty.add_gradient(g, work.params + offset, rows * columns, one.rates.l1, one.rates.l2)
+        _update(work, one, offset, g, rows * columns)
         if layer > 1:
             dense.refresh_transposed(work, layer, column, columns, k, rows)
 
@@ -86,7 +87,7 @@ def _bias(work, one, layer, column, columns, d, d_stride):
     g = _target(work, one, offset)
     dense.bias_gradient(d, d_stride, columns, one.rows, g, not one.is_first)
     if one.is_last:
-        _update(work, one, offset, g, columns, 0.0, 0.0)
+        _update(work, one, offset, g, columns)
 
 
 @kernel

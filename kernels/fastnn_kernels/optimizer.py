@@ -1,7 +1,7 @@
 """Optimizers: one loop over a stretch of the flat vectors.
 
-w: parameters, s1 and s2: state, g: the gradient of the mean loss; `count` elements of each, whole vectors. w, s1 and
-s2 are overwritten. A penalty adds l2 w + l1 sgn(w) to g first, with sgn(0) = 0.
+w: parameters, s1 and s2: state, g: the gradient of the mean loss, with the penalty's; `count` elements of each, whole
+vectors. w, s1 and s2 are overwritten.
 
 sgd       w -= lr g
 momentum  s1 = beta s1 + g;  w -= lr s1
@@ -18,7 +18,6 @@ from fastnn_kernels import schedule
 from fastnn_kernels.elementary import divided_by_root
 from fastnn_kernels.jit import kernel
 from fastnn_kernels.native import fma, lanes, load, store
-from fastnn_kernels.penalty import penalized
 
 CODES = {"none": 0, "sgd": 1, "momentum": 2, "nesterov": 3, "adam": 4}
 NONE, SGD, MOMENTUM, NESTEROV, ADAM = range(5)
@@ -76,37 +75,37 @@ def rates(code, constants, t):
 
 
 @kernel
-def _sgd(rates, w, s1, s2, g, count, l1, l2):
+def _sgd(rates, w, s1, s2, g, count):
     for i in range(0, count, lanes(w)):
         weight = load(w + i)
-        store(w + i, fma(penalized(load(g + i), weight, l1, l2), -rates.lr, weight))
+        store(w + i, fma(load(g + i), -rates.lr, weight))
 
 
 @kernel
-def _momentum(rates, w, s1, s2, g, count, l1, l2):
+def _momentum(rates, w, s1, s2, g, count):
     for i in range(0, count, lanes(w)):
         weight = load(w + i)
-        speed = fma(load(s1 + i), rates.beta1, penalized(load(g + i), weight, l1, l2))
+        speed = fma(load(s1 + i), rates.beta1, load(g + i))
         store(s1 + i, speed)
         store(w + i, fma(speed, -rates.lr, weight))
 
 
 @kernel
-def _nesterov(rates, w, s1, s2, g, count, l1, l2):
+def _nesterov(rates, w, s1, s2, g, count):
     for i in range(0, count, lanes(w)):
         weight = load(w + i)
-        slope = penalized(load(g + i), weight, l1, l2)
+        slope = load(g + i)
         speed = fma(load(s1 + i), rates.beta1, slope)
         store(s1 + i, speed)
         store(w + i, fma(fma(speed, rates.beta1, slope), -rates.lr, weight))
 
 
 @kernel
-def _adam(rates, w, s1, s2, g, count, l1, l2):
+def _adam(rates, w, s1, s2, g, count):
     rate = rates.lr * rates.correction1
     for i in range(0, count, lanes(w)):
         weight = load(w + i)
-        slope = penalized(load(g + i), weight, l1, l2)
+        slope = load(g + i)
         mean = fma(load(s1 + i), rates.beta1, slope * (1.0 - rates.beta1))
         square = fma(load(s2 + i), rates.beta2, slope * slope * (1.0 - rates.beta2))
         store(s1 + i, mean)
@@ -116,16 +115,16 @@ def _adam(rates, w, s1, s2, g, count, l1, l2):
 
 
 @kernel
-def update(code, rates, w, s1, s2, g, count, l1, l2):
+def update(code, rates, w, s1, s2, g, count):
     """One step of the optimizer on `count` elements."""
     if code == ADAM:
-        _adam(rates, w, s1, s2, g, count, l1, l2)
+        _adam(rates, w, s1, s2, g, count)
     elif code == SGD:
-        _sgd(rates, w, s1, s2, g, count, l1, l2)
+        _sgd(rates, w, s1, s2, g, count)
     elif code == MOMENTUM:
-        _momentum(rates, w, s1, s2, g, count, l1, l2)
+        _momentum(rates, w, s1, s2, g, count)
     elif code == NESTEROV:
-        _nesterov(rates, w, s1, s2, g, count, l1, l2)
+        _nesterov(rates, w, s1, s2, g, count)
 
 
 def states(code: int) -> int:

@@ -5,15 +5,19 @@ The users' lambda is divided by the number of training samples m before it comes
 
 from fastnn_kernels.jit import kernel
 from fastnn_kernels.layout import DEPTH, WIDTH, W
-from fastnn_kernels.native import absolute, fill, fma, lanes, load, select, sum_lanes
+from fastnn_kernels.native import absolute, fill, fma, lanes, load, select, store, sum_lanes
 from fastnn_kernels.work import LAYERS, at
 
 
 @kernel
-def penalized(g, w, l1, l2):
-    """The gradient vector g with the penalty's derivative l2 w + l1 sgn(w) added; sgn(0) = 0."""
-    sign = select(w > 0.0, fill(w, l1), select(w < 0.0, fill(w, -l1), 0.0))
-    return g + fma(w, l2, sign)
+def add_gradient(g, w, count, l1, l2):
+    """g += l2 w + l1 sgn(w) over `count` elements; sgn(0) = 0."""
+    if l1 == 0.0 and l2 == 0.0:
+        return
+    for i in range(0, count, lanes(w)):
+        weight = load(w + i)
+        sign = select(weight > 0.0, fill(weight, l1), select(weight < 0.0, fill(weight, -l1), 0.0))
+        store(g + i, load(g + i) + fma(weight, l2, sign))
 
 
 @kernel
