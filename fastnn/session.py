@@ -60,7 +60,6 @@ def open_session(
     normalization = net.normalization
     numbers = _numbers(net, space, targets, loss, len(samples))
     numbers[work.OPTIMIZER], numbers[work.STOCHASTIC] = optimizer_code, stochastic
-    numbers[work.STATES] = optimizer.states(optimizer_code)
     if shuffle_seed is not None:
         numbers[work.SEED], numbers[work.SHUFFLED] = shuffle_seed, 1
     arrays = Arrays(

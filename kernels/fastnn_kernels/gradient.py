@@ -11,7 +11,7 @@ from fastnn_kernels.dense import FROM_TARGET, FROM_ZERO
 from fastnn_kernels.jit import kernel
 from fastnn_kernels.layout import DEPTH, N_IN, STRIDE, WIDTH, B, D, W
 from fastnn_kernels.native import lanes, prefetch
-from fastnn_kernels.work import LAYERS, OPTIMIZER, PARAMETERS, SCRATCH, SCRATCH_SIZE, STATES, at, share
+from fastnn_kernels.work import COLUMNS_IN, LAYERS, OPTIMIZER, PARAMETERS, SAMPLES, SCRATCH, SCRATCH_SIZE, at, share
 
 WORTH_PACKING = 4  # groups of rows that read a panel of deltas, from which on copying it together pays
 
@@ -19,14 +19,17 @@ WORTH_PACKING = 4  # groups of rows that read a panel of deltas, from which on c
 class Pass(NamedTuple):
     """One pass of rows through the gradients. Batches that are longer than the workspace take several.
 
-    rates: the optimizer's, at this step; rows: how many; is_first, is_last: of the batch's passes; tile: scratch for
-    the gradient of a unit; packed: scratch for a panel of deltas.
+    rates: the optimizer's, at this step; rows: how many; is_first, is_last: of the batch's passes; upcoming: position
+    in the order where the next pass begins; units: of work in all layers; tile: scratch for the gradient of a unit;
+    packed: scratch for a panel of deltas.
     """
 
     rates: object
     rows: object
     is_first: object
     is_last: object
+    upcoming: object
+    units: object
     tile: object
     packed: object
 
@@ -40,12 +43,17 @@ def _groups(work, layer):
 
 
 @kernel
-def _bring_near(work, offset, count):
-    """Ask for what the update will read and write, so that it arrives while the product runs."""
-    for vector in range(1 + work.numbers[STATES]):
-        p = (work.params if vector == 0 else work.state + (vector - 1) * work.numbers[PARAMETERS]) + offset
-        for i in range(0, count, lanes(p)):
-            prefetch(p + i)
+def _ask_for_samples(work, one, unit):
+    """Bring near what the next pass will read: a random order gives the processor nothing to guess from.
+
+    Every unit of work asks for its share of the samples, so that memory and arithmetic run side by side.
+    """
+    columns, rows = work.numbers[COLUMNS_IN], min(one.rows, work.numbers[SAMPLES] - one.upcoming)
+    first, last = share(rows, unit, one.units)
+    for row in range(first, last):
+        x = work.X + work.order[one.upcoming + row] * columns
+        for j in range(0, columns, lanes(x)):
+            prefetch(x + j)
 
 
 @kernel
@@ -69,8 +77,6 @@ def _weights(work, one, layer, column, columns, k, d, d_stride):
     rows = min(2 * lanes(d), at(work, layer, N_IN) - k)
     offset = at(work, layer, W) + column * at(work, layer, DEPTH) + k * columns
     g = _target(work, one, offset)
-    if one.is_last:
-        _bring_near(work, offset, rows * columns)
     start = FROM_ZERO if one.is_first else FROM_TARGET
     dense.weight_gradient(work, layer, k, rows, d, d_stride, columns, one.rows, g, start)
     if one.is_last:
@@ -91,8 +97,8 @@ def _bias(work, one, layer, column, columns, d, d_stride):
 
 
 @kernel
-def _panel(work, one, layer, column, first, last):
-    """The groups first to last (exclusive) of one panel."""
+def _panel(work, one, layer, column, first, last, unit):
+    """The groups first to last (exclusive) of one panel; unit: the number of the first in the line of all."""
     panel = 2 * lanes(work.params)
     columns = min(panel, at(work, layer, WIDTH) - column)
     d, d_stride = work.space + (at(work, layer, D) + column), at(work, layer, STRIDE)
@@ -102,26 +108,32 @@ def _panel(work, one, layer, column, first, last):
     if first == 0:
         _bias(work, one, layer, column, columns, d, d_stride)
     for group in range(first, last):
+        _ask_for_samples(work, one, unit + group - first)
         _weights(work, one, layer, column, columns, group * panel, d, d_stride)
 
 
 @kernel
-def gradients(work, rank, size, rates, count, is_first, is_last):
-    """This worker's share of all gradients over `count` rows, and in the batch's last pass of all updates."""
+def gradients(work, rank, size, rates, count, is_first, is_last, upcoming):
+    """This worker's share of all gradients over `count` rows, and in the batch's last pass of all updates.
+
+    upcoming: position in the order where the next pass begins.
+    """
     layers, panel = work.numbers[LAYERS], 2 * lanes(work.params)
     tile = work.space + (work.numbers[SCRATCH] + rank * work.numbers[SCRATCH_SIZE])
-    one = Pass(rates, count, is_first, is_last, tile, tile + panel * panel)
     total = 0
     for layer in range(1, layers + 1):
         panels, groups = _groups(work, layer)
         total += panels * groups
+    one = Pass(rates, count, is_first, is_last, upcoming, total, tile, tile + panel * panel)
     begin, end = share(total, rank, size)
+    unit = begin
     for layer in range(1, layers + 1):
         panels, groups = _groups(work, layer)
         for p in range(panels):
             first, last = max(begin, 0), min(end, groups)
             if first < last:
-                _panel(work, one, layer, p * panel, first, last)
+                _panel(work, one, layer, p * panel, first, last, unit)
+                unit += last - first
             begin -= groups
             end -= groups
 

@@ -12,18 +12,9 @@ from fastnn_kernels.gradient import gradients
 from fastnn_kernels.jit import kernel
 from fastnn_kernels.layout import ACTIVATION, STRIDE, A
 from fastnn_kernels.machine import UNIT
-from fastnn_kernels.native import lanes, load, prefetch, store
+from fastnn_kernels.native import lanes, load, store
 from fastnn_kernels.team import GOES_ON, STOPPED, agreed, decide, meet, raise_flag
 from fastnn_kernels.work import COLUMNS_IN, LAYERS, LOSSES, NORMALIZED, OPTIMIZER, ROWS, at, share
-
-AHEAD = 2  # samples that are asked for before they are copied
-
-
-@kernel
-def _ask_for(x, columns):
-    """Bring a sample near before it is read: a random order gives the processor nothing to guess from."""
-    for j in range(0, columns, lanes(x)):
-        prefetch(x + j)
 
 
 @kernel
@@ -36,8 +27,6 @@ def gather(work, first, last, start):
     whole = columns - columns % n
     for row in range(first, last):
         x = work.X + work.order[start + row] * columns
-        if row + AHEAD < last:
-            _ask_for(work.X + work.order[start + row + AHEAD] * columns, columns)
         if normalized:
             for j in range(0, whole, n):
                 store(out + j, (load(x + j) - load(work.shift + j)) * load(work.scale + j))
@@ -109,7 +98,7 @@ def step(work, rank, size, start, count, t):
             return state, loss, hits
         if rank == 0:
             loss += sum_losses(work, here)
-        gradients(work, rank, size, rates, here, part == 0, part == parts - 1)
+        gradients(work, rank, size, rates, here, part == 0, part == parts - 1, begin + here)
         if not meet(work.words, size):
             return STOPPED, loss, hits
     return GOES_ON, loss, hits

@@ -29,9 +29,8 @@ SHUFFLED = 13  # whether every epoch has a new order
 SAMPLES = 14  # rows that take part
 STOCHASTIC = 15  # whether steps are of one sample, as stochastic.py does them
 BLOCK = 16  # offset of stochastic.py's scratch in the workspace
-STATES = 17  # vectors of state that the optimizer has
-KEPT_AT = 18  # the step after which the weights were last kept
-NUMBERS = 19
+KEPT_AT = 17  # the step after which the weights were last kept
+NUMBERS = 18
 
 LABELS, DENSE = 0, 1
 NOTHING, CLASSES, BINARY = 0, 1, 2

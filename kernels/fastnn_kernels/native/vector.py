@@ -137,11 +137,11 @@ def store(typingctx, p, v):
 
 @intrinsic
 def prefetch(typingctx, p):
-    """Ask for the cache line at pointer p to be brought near, to be written."""
+    """Ask for the cache line at pointer p to be brought near."""
 
     def codegen(context, builder, sig, args):
         at = builder.bitcast(args[0], ir.IntType(8).as_pointer())
-        flags = [ir.Constant(I32, n) for n in (1, 2, 1)]  # for writing, into the second level, data
+        flags = [ir.Constant(I32, n) for n in (0, 2, 1)]  # to be read, into the second level, data
         call(builder, "llvm.prefetch.p0", ir.VoidType(), [at, *flags])
         return context.get_dummy_value()
 
