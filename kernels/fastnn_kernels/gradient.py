@@ -10,8 +10,8 @@ from fastnn_kernels import dense, optimizer, penalty
 from fastnn_kernels.dense import FROM_TARGET, FROM_ZERO
 from fastnn_kernels.jit import kernel
 from fastnn_kernels.layout import DEPTH, N_IN, STRIDE, WIDTH, B, D, W
-from fastnn_kernels.native import lanes, prefetch
-from fastnn_kernels.work import COLUMNS_IN, LAYERS, OPTIMIZER, PARAMETERS, SAMPLES, SCRATCH, SCRATCH_SIZE, at, share
+from fastnn_kernels.native import lanes
+from fastnn_kernels.work import LAYERS, OPTIMIZER, PARAMETERS, SAMPLES, SCRATCH, SCRATCH_SIZE, ask_for, at, share
 
 WORTH_PACKING = 4  # groups of rows that read a panel of deltas, from which on copying it together pays
 
@@ -44,16 +44,10 @@ def _groups(work, layer):
 
 @kernel
 def _ask_for_samples(work, one, unit):
-    """Bring near what the next pass will read: a random order gives the processor nothing to guess from.
-
-    Every unit of work asks for its share of the samples, so that memory and arithmetic run side by side.
-    """
-    columns, rows = work.numbers[COLUMNS_IN], min(one.rows, work.numbers[SAMPLES] - one.upcoming)
-    first, last = share(rows, unit, one.units)
+    """Every unit of work asks for its share of the next pass's samples: memory and arithmetic run side by side."""
+    first, last = share(min(one.rows, work.numbers[SAMPLES] - one.upcoming), unit, one.units)
     for row in range(first, last):
-        x = work.X + work.order[one.upcoming + row] * columns
-        for j in range(0, columns, lanes(x)):
-            prefetch(x + j)
+        ask_for(work, one.upcoming + row)
 
 
 @kernel

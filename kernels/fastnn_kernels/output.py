@@ -10,7 +10,7 @@ from fastnn_kernels import activation, loss
 from fastnn_kernels.jit import kernel
 from fastnn_kernels.layout import ACTIVATION, N_OUT, STRIDE, WIDTH, A, D
 from fastnn_kernels.loss import BINARY_CROSS_ENTROPY, CROSS_ENTROPY, HALF_MSE, MAE
-from fastnn_kernels.native import fill, first_lane, first_lanes, fma, lanes, load, select, store, sum_lanes
+from fastnn_kernels.native import fill, first_lanes, fma, lanes, load, lowest_one, mask_word, select, store, sum_lanes
 from fastnn_kernels.work import (
     ACCURACY,
     BINARY,
@@ -53,9 +53,9 @@ def _argmax(row, n):
     """The number of the first of the largest of n elements; 0 where there is NaN."""
     top = loss.highest(row, n)
     for j in range(0, n, lanes(row)):
-        lane = first_lane(load(row + j) == top)
-        if lane < lanes(row):
-            return j + lane
+        found = mask_word(load(row + j) == top)
+        if found != 0:
+            return j + lowest_one(found)
     return 0
 
 

@@ -17,11 +17,22 @@ from fastnn_kernels import activation, dense, output
 from fastnn_kernels.dense import FROM_TARGET, FROM_ZERO
 from fastnn_kernels.jit import kernel
 from fastnn_kernels.layout import ACTIVATION, DEPTH, N_IN, N_OUT, STRIDE, WIDTH, A, B, D, T, W
-from fastnn_kernels.native import fill, first_lanes, fma, lanes, load, select, store, transpose
+from fastnn_kernels.native import (
+    fill,
+    first_lanes,
+    fma,
+    lanes,
+    load,
+    lowest_one,
+    mask_word,
+    select,
+    store,
+    transpose,
+)
 from fastnn_kernels.optimizer import learning_rate
 from fastnn_kernels.step import gather
 from fastnn_kernels.team import DIVERGED, GOES_ON, PROGRESS, STOP, STOPPED
-from fastnn_kernels.work import BLOCK, COLUMNS_IN, LAYERS, LOSSES, NORMALIZED, ROWS, at
+from fastnn_kernels.work import BLOCK, COLUMNS_IN, LAYERS, LOSSES, NORMALIZED, ROWS, SAMPLES, ask_for, at
 
 PROBED = 64  # samples that tell how many inputs are 0
 SPARSE = 0.5  # share of inputs that are not 0, below which skipping rows is faster than blocks
@@ -247,8 +258,14 @@ def _sparse_outer(x, indices, count, change, w, columns):
 @kernel
 def _not_zero(x, n, indices):
     """The numbers k of all x[k] that are not 0 into `indices`; returns how many."""
-    count = 0
-    for k in range(n):
+    count, whole = 0, n - n % lanes(x)
+    for j in range(0, whole, lanes(x)):
+        word = mask_word(load(x + j) != 0.0)
+        while word != 0:
+            indices[count] = j + lowest_one(word)
+            word &= word - 1
+            count += 1
+    for k in range(whole, n):
         indices[count] = k
         count += x[k] != 0
     return count
@@ -260,6 +277,8 @@ def _sparse_step(work, start, indices, lr):
     columns_in = work.numbers[COLUMNS_IN]
     x = work.X + work.order[start] * columns_in
     count = _not_zero(x, columns_in, indices)
+    if start + 1 < work.numbers[SAMPLES]:
+        ask_for(work, start + 1)
     z, change = work.space + at(work, 1, A), work.space + at(work, 1, D)
     depth, width, panel = at(work, 1, DEPTH), at(work, 1, WIDTH), 2 * lanes(z)
     weight, bias = work.params + at(work, 1, W), work.params + at(work, 1, B)

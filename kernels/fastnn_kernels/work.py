@@ -9,7 +9,7 @@ import numpy as np
 
 from fastnn_kernels.jit import inline, kernel
 from fastnn_kernels.layout import COLUMNS
-from fastnn_kernels.native import pointer
+from fastnn_kernels.native import lanes, pointer, prefetch
 
 # Indices of `numbers`: what is whole.
 LAYERS = 0  # layers that have weights
@@ -132,3 +132,12 @@ def at(work, layer, column):
 def share(count, rank, size):
     """The part (first, last) of `count` units that thread `rank` of `size` works on."""
     return count * rank // size, count * (rank + 1) // size
+
+
+@kernel
+def ask_for(work, position):
+    """Bring the sample at a position of the order near: a random order gives the processor nothing to guess from."""
+    columns = work.numbers[COLUMNS_IN]
+    x = work.X + work.order[position] * columns
+    for j in range(0, columns, lanes(x)):
+        prefetch(x + j)

@@ -1,7 +1,7 @@
 """The only room that speaks LLVM: pointers, vectors, register tiles and atomic words as Numba types."""
 
 from fastnn_kernels.native import operators as operators  # registers them with Numba
-from fastnn_kernels.native.across import first_lane, max_lanes, sum_lanes, transpose
+from fastnn_kernels.native.across import lowest_one, mask_word, max_lanes, sum_lanes, transpose
 from fastnn_kernels.native.pointer import Pointer, address, pointer
 from fastnn_kernels.native.tile import tile_load, tile_rank1, tile_rows, tile_store, tile_zero
 from fastnn_kernels.native.vector import (
@@ -35,13 +35,14 @@ __all__ = [
     "estimate_inverse_root",
     "estimate_reciprocal",
     "fill",
-    "first_lane",
     "first_lanes",
     "fma",
     "from_bits",
     "has_estimates",
     "lanes",
     "load",
+    "lowest_one",
+    "mask_word",
     "max_lanes",
     "maximum",
     "minimum",

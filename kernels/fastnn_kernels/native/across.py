@@ -1,4 +1,4 @@
-"""What crosses lanes: sums and maxima of a vector, where a mask is first true, a square block transposed."""
+"""What crosses lanes: sums and maxima of a vector, a mask as a word, a square block transposed."""
 
 from __future__ import annotations
 
@@ -38,18 +38,25 @@ max_lanes = _reduction(lambda builder, a, b: builder.select(builder.fcmp_ordered
 
 
 @intrinsic
-def first_lane(typingctx, mask):
-    """The number of the first lane where the mask is true; the number of lanes where it is true nowhere."""
+def mask_word(typingctx, mask):
+    """The mask as an integer: bit i is lane i."""
     if not isinstance(mask, Mask):
         return None
 
     def codegen(context, builder, sig, args):
-        whole = builder.bitcast(args[0], ir.IntType(mask.lanes))
-        wide = builder.zext(whole, ir.IntType(64))
-        end = ir.Constant(wide.type, 1 << mask.lanes)  # stops the count behind the last lane
-        return builder.cttz(builder.or_(wide, end), ir.Constant(ir.IntType(1), 1))
+        return builder.zext(builder.bitcast(args[0], ir.IntType(mask.lanes)), ir.IntType(64))
 
     return types.int64(mask), codegen
+
+
+@intrinsic
+def lowest_one(typingctx, word):
+    """The number of the lowest bit that is 1; the word must not be 0."""
+
+    def codegen(context, builder, sig, args):
+        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.int64(types.int64), codegen
 
 
 @intrinsic
