@@ -133,9 +133,9 @@ class Evaluation:
         self._losses, self._hits = np.zeros(blocks), np.zeros(blocks, np.int64)
         self.session = open_session(net, X, targets, loss, samples, threads * EVALUATION_BLOCK, threads)
 
-    def measure(self) -> tuple[float, float | None]:
-        """Mean loss, and the share of hits, None where nothing counts as one."""
-        enter(self.session, epoch.evaluate, EVALUATION_BLOCK, self._losses, self._hits)
+    def measure(self, workers: team.Team | None = None) -> tuple[float, float | None]:
+        """Mean loss, and the share of hits, None where nothing counts as one. workers: a team that is free."""
+        enter(self.session, epoch.evaluate, EVALUATION_BLOCK, self._losses, self._hits, workers=workers)
         hits = share_of_hits(int(self._hits.sum()), self._count, self._targets, self._n_out)
         return float(self._losses.sum() / self._count), hits
 
@@ -165,13 +165,15 @@ def gradient(net: MLP, X: np.ndarray, targets: Targets, loss: Loss, threads: int
     return out
 
 
-def enter(session: Session, function: Callable, *args: Any) -> None:
-    """Run a compiled function once: here and now where one thread does it, else on a team of its own."""
+def enter(session: Session, function: Callable, *args: Any, workers: team.Team | None = None) -> None:
+    """Run a compiled function once: here and now where one thread does it, else on a team, the given or a new one."""
     if session.threads == 1:
         function(0, 1, session.arrays.params, session.arrays.addresses(), *args)
-        return
-    with team.Team(session.threads) as workers:
+    elif workers is not None and workers.size == session.threads:
         session.run(workers, function, *args)
+    else:
+        with team.Team(session.threads) as own:
+            session.run(own, function, *args)
 
 
 def entries(dtype: np.dtype) -> dict[Callable, tuple]:

@@ -136,7 +136,7 @@ class Run:
         while self.epochs_done < self.settings.epochs:
             span = min(span, self.settings.epochs - self.epochs_done)
             seconds = self._span(workers, span)
-            self._validate()
+            self._validate(workers)
             self.show.epoch_end(self.epochs_done, self.history)
             stops = [callback.epoch_end(self.net, self.history) for callback in self.settings.callbacks]
             if any(stops):
@@ -183,10 +183,10 @@ class Run:
         if share is not None:
             accuracy.append(share)
 
-    def _validate(self) -> None:
+    def _validate(self, workers: team.Team) -> None:
         if self.validation is None:
             return
-        loss, accuracy = self.validation.measure()
+        loss, accuracy = self.validation.measure(workers)
         self.history.validation_loss.append(loss)
         if accuracy is not None:
             self.history.validation_accuracy.append(accuracy)

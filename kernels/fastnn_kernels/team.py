@@ -7,7 +7,7 @@ lines of its own: the starter asks the team to stop at the next step, reads how 
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 import numpy as np
 
@@ -97,21 +97,30 @@ class Team:
         poll is called about ten times a second. An exception in a worker or in poll, Ctrl-C included, stops the
         team at its next step and is raised here once every worker has left.
         """
-        futures = [self._threads.submit(self._worker, function, rank, words, args) for rank in range(self.size)]
-        pending = set(futures)
+        gate: Future[bool] = Future()
+        futures: list[Future[None]] = []
         try:
+            for rank in range(self.size):  # one by one: an interrupt must not lose those that have started
+                futures.append(self._threads.submit(self._worker, gate, function, rank, words, args))  # noqa: PERF401
+            gate.set_result(True)
+            pending = set(futures)
             while pending:
                 pending = wait(pending, timeout=0.1).not_done
                 if poll is not None and pending:
                     poll()
         except BaseException:
             words[STOP] = 1
+            if not gate.done():
+                gate.set_result(False)
             wait(futures)
             raise
         for future in futures:
             future.result()
 
-    def _worker(self, function: Callable, rank: int, words: np.ndarray, args: tuple) -> None:
+    def _worker(self, gate: Future[bool], function: Callable, rank: int, words: np.ndarray, args: tuple) -> None:
+        """Enter the function once all workers are there: one that is missing would be waited for without end."""
+        if not gate.result():
+            return
         try:
             function(rank, self.size, *args)
         except BaseException:

@@ -131,6 +131,26 @@ def test_interrupt_while_polling_leaves_nobody_behind(size):
         start(size, poll)
 
 
+@pytest.mark.parametrize("started", [0, 1, 2])
+def test_interrupt_before_all_have_started_leaves_nobody_behind(started, monkeypatch):
+    words, log, wrong = new_words(), np.zeros(3, np.int64), np.zeros(3, np.int64)
+    with Team(3) as workers:
+        submit, calls = workers._threads.submit, []
+
+        def interrupted(*args):
+            if len(calls) == started:
+                raise KeyboardInterrupt
+            calls.append(args)
+            return submit(*args)
+
+        monkeypatch.setattr(workers._threads, "submit", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            workers.run(rounds, words, words, 3, log, wrong)
+        monkeypatch.undo()
+        assert not log.any()
+        nobody_is_in(workers)
+
+
 @pytest.mark.parametrize("size", SIZES)
 def test_a_worker_that_raises_does_not_keep_the_others_waiting(size):
     def function(rank, of, *args):
