@@ -7,7 +7,9 @@ lines of its own: the starter asks the team to stop at the next step, reads how 
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from threading import Thread
 
 import numpy as np
 
@@ -29,6 +31,7 @@ WORDS = 9 * SPACING
 
 GOES_ON, STOPPED, DIVERGED = 0, 1, 2
 
+POLL_SECONDS = 0.1  # between two looks of the starter at what the workers do
 SPINS = 2000  # before a waiting thread lets another one have its processor
 
 
@@ -78,18 +81,73 @@ def new_words() -> np.ndarray:
     return np.zeros(WORDS, np.int64)
 
 
+class _Call:
+    """One function that all workers of a team are to enter.
+
+    They enter once `enter` is True and a token lies in the gate: one that is missing would be waited for without end.
+    results: None while a worker is inside, then True or the exception that it met.
+    """
+
+    def __init__(self, size: int, function: Callable, words: np.ndarray, args: tuple) -> None:
+        self.function, self.words, self.args = function, words, args
+        self.enter = False
+        self.gate: SimpleQueue[None] = SimpleQueue()
+        self.results: list[bool | BaseException | None] = [None] * size
+        self.woken: SimpleQueue[None] = SimpleQueue()
+
+    def run(self, rank: int) -> None:
+        """What a worker does."""
+        self.gate.put(self.gate.get())  # for the others
+        try:
+            if self.enter:
+                self.function(rank, len(self.results), *self.args)
+            self.results[rank] = True
+        except BaseException as error:
+            self.words[ABORT] = 1  # the others would wait for this one at a barrier
+            self.results[rank] = error
+        self.woken.put(None)
+
+    def wait(self, seconds: float) -> bool:
+        """Sleep until a worker is done, at most so long; whether some are still inside."""
+        if None in self.results:
+            with suppress(Empty):
+                self.woken.get(timeout=seconds)
+        return None in self.results
+
+
 class Team:
-    """`size` threads, started once, that run compiled functions together."""
+    """`size` threads, started once, that run compiled functions together.
+
+    Ctrl-C may interrupt the calling thread between any two of its steps, and would leave a lock of the standard
+    library's futures, events or conditions locked for good. So the two sides share nothing but queues that are one
+    step each, and plain attributes.
+    """
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self._threads = ThreadPoolExecutor(size, thread_name_prefix="fastnn")
+        self._calls: list[SimpleQueue[_Call | None]] = [SimpleQueue() for _ in range(size)]
+        self._threads = [
+            Thread(target=_work, args=(rank, calls), name=f"fastnn-{rank}", daemon=True)
+            for rank, calls in enumerate(self._calls)
+        ]
 
     def __enter__(self) -> Team:
+        try:
+            for thread in self._threads:
+                thread.start()
+        except BaseException:
+            self._dismiss()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._threads.shutdown(wait=True)
+        self._dismiss()
+        for thread in self._threads:
+            thread.join()
+
+    def _dismiss(self) -> None:
+        for calls in self._calls:
+            calls.put(None)
 
     def run(self, function: Callable, words: np.ndarray, *args: object, poll: Callable[[], None] | None = None) -> None:
         """Call function(rank, size, *args) on every thread and wait; the calling thread only sleeps and polls.
@@ -97,32 +155,35 @@ class Team:
         poll is called about ten times a second. An exception in a worker or in poll, Ctrl-C included, stops the
         team at its next step and is raised here once every worker has left.
         """
-        gate: Future[bool] = Future()
-        futures: list[Future[None]] = []
+        call = _Call(self.size, function, words, args)
         try:
-            for rank in range(self.size):  # one by one: an interrupt must not lose those that have started
-                futures.append(self._threads.submit(self._worker, gate, function, rank, words, args))  # noqa: PERF401
-            gate.set_result(True)
-            pending = set(futures)
-            while pending:
-                pending = wait(pending, timeout=0.1).not_done
-                if poll is not None and pending:
+            for calls in self._calls:
+                calls.put(call)
+            call.enter = True
+            call.gate.put(None)
+            while call.wait(POLL_SECONDS):
+                if poll is not None:
                     poll()
         except BaseException:
             words[STOP] = 1
-            if not gate.done():
-                gate.set_result(False)
-            wait(futures)
+            call.gate.put(None)
+            _leave(call)
             raise
-        for future in futures:
-            future.result()
+        for result in call.results:
+            if isinstance(result, BaseException):
+                raise result
 
-    def _worker(self, gate: Future[bool], function: Callable, rank: int, words: np.ndarray, args: tuple) -> None:
-        """Enter the function once all workers are there: one that is missing would be waited for without end."""
-        if not gate.result():
+
+def _work(rank: int, calls: SimpleQueue[_Call | None]) -> None:
+    """The life of a worker."""
+    while (call := calls.get()) is not None:
+        call.run(rank)
+
+
+def _leave(call: _Call) -> None:
+    """Wait until nobody is inside, whatever else the user presses. Where nobody may enter there is none to wait for."""
+    while call.enter:
+        with suppress(KeyboardInterrupt):
+            while call.wait(POLL_SECONDS):
+                pass
             return
-        try:
-            function(rank, self.size, *args)
-        except BaseException:
-            words[ABORT] = 1  # the others would wait for this one at a barrier
-            raise

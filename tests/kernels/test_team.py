@@ -132,21 +132,18 @@ def test_interrupt_while_polling_leaves_nobody_behind(size):
 
 
 @pytest.mark.parametrize("started", [0, 1, 2])
-def test_interrupt_before_all_have_started_leaves_nobody_behind(started, monkeypatch):
+def test_interrupt_before_all_have_started_leaves_nobody_behind(started):
+    class Interrupting:
+        def put(self, call):
+            raise KeyboardInterrupt
+
     words, log, wrong = new_words(), np.zeros(3, np.int64), np.zeros(3, np.int64)
     with Team(3) as workers:
-        submit, calls = workers._threads.submit, []
-
-        def interrupted(*args):
-            if len(calls) == started:
-                raise KeyboardInterrupt
-            calls.append(args)
-            return submit(*args)
-
-        monkeypatch.setattr(workers._threads, "submit", interrupted)
+        calls = workers._calls[started]
+        workers._calls[started] = Interrupting()
         with pytest.raises(KeyboardInterrupt):
             workers.run(rounds, words, words, 3, log, wrong)
-        monkeypatch.undo()
+        workers._calls[started] = calls
         assert not log.any()
         nobody_is_in(workers)
 
