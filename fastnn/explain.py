@@ -35,7 +35,7 @@ def explain(net: MLP, batch: int) -> str:
         f"tile        {facts['tile']}",
         f"step        {batch} samples, {flops / 1e6:,.1f} MFLOP"
         + (f", in parts of {rows} rows" if batch > rows else ""),
-        f"threads     {threads} of {machine.processors()}: {_why(flops, threads)}",
+        f"threads     {threads} of {machine.processors()}: {_why()}",
         f"memory      parameters {_bytes(net.layout.count * net.dtype.itemsize)}, "
         f"workspace {_bytes(space.count * net.dtype.itemsize)}",
     ]
@@ -50,9 +50,11 @@ def explain(net: MLP, batch: int) -> str:
     return "\n".join(lines)
 
 
-def _why(flops: float, threads: int) -> str:
-    worth = f"a thread is worth its meetings from {session.FLOPS_PER_THREAD / 1e6:g} MFLOP a step"
-    return f"{worth}, and this is {flops / 1e6:,.1f}" if threads == 1 else worth
+def _why() -> str:
+    return (
+        f"one more is worth its meetings from {session.FLOPS_PER_THREAD / 1e6:g} MFLOP a step, and in a network of up to "
+        f"{_bytes(session.CACHED_BYTES)} from {session.ROWS_PER_THREAD} samples each"
+    )
 
 
 def _bytes(count: int) -> str:

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 EVALUATION_BLOCK = 64  # rows that a thread takes at a time to evaluate or predict; sums do not depend on threads
 PASS_ROWS = 1024  # rows that go through the network at once in training; longer batches go in parts
 FLOPS_PER_THREAD = 1.5e6  # a step's work below which one more thread costs more at the barriers than it brings
+ROWS_PER_THREAD = (
+    32  # of a network that one core's cache holds: fewer, and fetching weights from other cores costs more
+)
+CACHED_BYTES = 2 << 20  # parameters up to which that is so
 
 
 @dataclass(frozen=True)
@@ -113,7 +117,8 @@ def choose_threads(net: MLP, batch: int, asked: int | None) -> int:
     if asked is not None:
         return asked
     by_work = int(flops_per_sample(net) * batch / FLOPS_PER_THREAD)
-    by_rows = -(-batch // machine.UNIT)
+    is_cached = net.layout.count * net.dtype.itemsize <= CACHED_BYTES
+    by_rows = batch // ROWS_PER_THREAD if is_cached else -(-batch // machine.UNIT)
     return max(1, min(machine.processors(), by_work, by_rows))
 
 
