@@ -52,8 +52,8 @@ def explain(net: MLP, batch: int) -> str:
 
 def _why() -> str:
     return (
-        f"one more is worth its meetings from {session.FLOPS_PER_THREAD / 1e6:g} MFLOP a step, and in a network of up to "
-        f"{_bytes(session.CACHED_BYTES)} from {session.ROWS_PER_THREAD} samples each"
+        f"one more is worth its meetings from {session.FLOPS_PER_THREAD / 1e6:g} MFLOP a step, and in a network "
+        f"of up to {_bytes(session.CACHED_BYTES)} from {session.ROWS_PER_THREAD} samples each"
     )
 
 

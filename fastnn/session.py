@@ -20,10 +20,8 @@ if TYPE_CHECKING:
 EVALUATION_BLOCK = 64  # rows that a thread takes at a time to evaluate or predict; sums do not depend on threads
 PASS_ROWS = 1024  # rows that go through the network at once in training; longer batches go in parts
 FLOPS_PER_THREAD = 1.5e6  # a step's work below which one more thread costs more at the barriers than it brings
-ROWS_PER_THREAD = (
-    32  # of a network that one core's cache holds: fewer, and fetching weights from other cores costs more
-)
-CACHED_BYTES = 2 << 20  # parameters up to which that is so
+ROWS_PER_THREAD = 32  # of a small network: with fewer, fetching the weights that another core wrote costs more
+CACHED_BYTES = 2 << 20  # parameters up to which a network is small: the caches of the cores hold it
 
 
 @dataclass(frozen=True)
