@@ -87,8 +87,8 @@ def product_rows(a, row_stride, k_stride, b, b_stride, c, c_stride, depth, rows,
 
 
 @kernel
-def feed(work, layer, first, last, act):
-    """A of the layer, rows first to last, from A of the layer below; act: the activation's code."""
+def feed(work, layer, first, last, act, now):
+    """A of the layer, rows first to last, from A of the layer below; act: the activation's code; now: of step.py."""
     below = layer - 1
     x_stride, z_stride = at(work, below, STRIDE), at(work, layer, STRIDE)
     n_in, depth, width = at(work, layer, N_IN), at(work, layer, DEPTH), at(work, layer, WIDTH)
@@ -106,7 +106,7 @@ def feed(work, layer, first, last, act):
 
 
 @kernel
-def delta(work, layer, first, last):
+def delta(work, layer, first, last, now):
     """D of the layer, rows first to last, from D of the layer above."""
     above = layer + 1
     d_stride, x_stride = at(work, above, STRIDE), at(work, layer, STRIDE)

@@ -162,3 +162,27 @@ def divided_by_root(a, x, eps):
         r = estimate_reciprocal(divisor)
         return a * fma(r, fma(-divisor, r, 1.0), r)
     return a / (sqrt(x) + eps)
+
+
+_sine_tail = polynomial(
+    (1 / 362880, -1 / 5040, 1 / 120, -1 / 6),
+    (1 / 355687428096000, -1 / 1307674368000, 1 / 6227020800, -1 / 39916800, 1 / 362880, -1 / 5040, 1 / 120, -1 / 6),
+)
+_cosine_tail = polynomial(
+    (1 / 40320, -1 / 720, 1 / 24, -1 / 2),
+    (1 / 20922789888000, -1 / 87178291200, 1 / 479001600, -1 / 3628800, 1 / 40320, -1 / 720, 1 / 24, -1 / 2),
+)
+
+
+@kernel
+def cos_sin_turns(u):
+    """cos(2 pi u) and sin(2 pi u) for u in [0, 1], to a few units in the last place of 1"""
+    shift = pick(u, 12582912.0, 6755399441055744.0)
+    quarter = fma(u, 4.0, shift) - shift
+    x = fma(quarter, -0.25, u) * 6.283185307179586
+    x2 = x * x
+    sine, cosine = fma(x * x2, _sine_tail(x2), x), fma(x2, _cosine_tail(x2), 1.0)
+    odd = (quarter - 1.0) * (quarter - 3.0) == 0.0
+    c, s = select(odd, sine, cosine), select(odd, cosine, sine)
+    c = select((quarter - 1.5) * (quarter - 1.5) < 0.5, -c, c)
+    return c, select((quarter - 2.5) * (quarter - 2.5) < 0.5, -s, s)

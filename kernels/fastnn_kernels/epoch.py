@@ -8,7 +8,7 @@ from fastnn_kernels.native import fill, lanes, load, store, sum_lanes
 from fastnn_kernels.native.atomic import fetch_add, load_acquire, store_release
 from fastnn_kernels.optimizer import PENALTY_L1, PENALTY_L2
 from fastnn_kernels.rng import shuffle
-from fastnn_kernels.step import feed_hidden, step
+from fastnn_kernels.step import Now, feed_hidden, step
 from fastnn_kernels.team import (
     DECISION,
     DIVERGED,
@@ -170,7 +170,7 @@ def evaluate(rank, size, params, addresses, block, losses, hits):
     for b in range(rank, losses.size, size):
         count = min(block, work.numbers[SAMPLES] - b * block)
         begin = b * block - first
-        feed_hidden(work, first, first + count, begin)
+        feed_hidden(work, first, first + count, Now(0, begin, False))
         hits[b], _ = output.losses(work, first, first + count, begin, 1.0)
         total = 0.0
         for row in range(first, first + count):
@@ -190,7 +190,7 @@ def predict(rank, size, params, addresses, block, out):
     blocks = (work.numbers[SAMPLES] + block - 1) // block
     for b in range(rank, blocks, size):
         count = min(block, work.numbers[SAMPLES] - b * block)
-        feed_hidden(work, first, first + count, b * block - first)
+        feed_hidden(work, first, first + count, Now(0, b * block - first, False))
         output.activate(act, beta, z, stride, count, width, n_out)
         for row in range(count):
             for j in range(n_out):

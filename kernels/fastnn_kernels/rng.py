@@ -5,10 +5,19 @@ Philox4x32-10 (Salmon, Moraes, Dror, Shaw: "Parallel random numbers: as easy as 
 
 import numpy as np
 
+from fastnn_kernels.elementary import cos_sin_turns, log
 from fastnn_kernels.jit import kernel
+from fastnn_kernels.native import lanes, load, sqrt, store
+
+RUN = 16  # draws side by side, whatever the vectors of the machine
+GROUP = 4 * RUN  # elements that a run of draws gives: rows of random numbers need room for whole groups
+
+# What numbers are drawn for: times 65536, plus the layer, they make the stream. The shuffle's stream is 0.
+DROPOUT, DROPCONNECT, SHAKEOUT, WHITEOUT, NOISY_RELU, AUGMENTATION = (purpose << 16 for purpose in range(1, 7))
 
 MASK = np.uint64(0xFFFFFFFF)
 SHIFT = np.uint64(32)
+SHIFT_24, UNIT_24 = np.uint64(8), np.float32(2.0**-24)
 M0, M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 W0, W1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
 
@@ -43,3 +52,38 @@ def shuffle(order, count, seed, stream):
                 j = (word * np.uint64(i + 1)) >> SHIFT
                 order[i], order[j] = order[j], order[i]
                 i -= 1
+
+
+@kernel
+def _words(out, c0, c1, c2, c3, seed):
+    """The words of RUN draws as floats of 24 bits in [0, 1), out (4, RUN): all first words, all second words, ..."""
+    k0, k1 = np.uint64(seed) & MASK, np.uint64(seed) >> SHIFT
+    for i in range(RUN):
+        words = philox(np.uint64(c0 + i), np.uint64(c1), np.uint64(c2) & MASK, np.uint64(c3) & MASK, k0, k1)
+        out[i] = np.float32(words[0] >> SHIFT_24) * UNIT_24
+        out[i + RUN] = np.float32(words[1] >> SHIFT_24) * UNIT_24
+        out[i + 2 * RUN] = np.float32(words[2] >> SHIFT_24) * UNIT_24
+        out[i + 3 * RUN] = np.float32(words[3] >> SHIFT_24) * UNIT_24
+
+
+@kernel
+def uniforms(out, count, stream, sample, t, seed):
+    """Uniform numbers in [0, 1) of a row of `count` elements; out has room for whole GROUPs.
+
+    They follow from (stream, sample, t, seed) alone: stream = purpose * 65536 + layer; t: the step. Element j is word
+    j // RUN % 4 of draw j // GROUP * RUN + j % RUN.
+    """
+    for j in range(0, count, GROUP):
+        _words(out + j, j // 4, stream, sample, t, seed)
+
+
+@kernel
+def normals(out, count, stream, sample, t, seed):
+    """The same for standard normal numbers: words 0 and 1 make a pair, words 2 and 3 (Box and Muller 1958)."""
+    uniforms(out, count, stream, sample, t, seed)
+    for j in range(0, count, 2 * RUN):
+        for i in range(j, j + RUN, lanes(out)):
+            radius = sqrt(-2.0 * log(1.0 - load(out + i)))
+            cosine, sine = cos_sin_turns(load(out + (i + RUN)))
+            store(out + i, radius * cosine)
+            store(out + (i + RUN), radius * sine)

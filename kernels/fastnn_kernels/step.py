@@ -5,6 +5,8 @@ takes its share of the weights through gradient and update; then all meet again.
 workspace holds go through in parts, their gradients added up in order before the one update.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
 from fastnn_kernels import activation, dense, optimizer, output
@@ -17,8 +19,20 @@ from fastnn_kernels.team import GOES_ON, STOPPED, agreed, decide, meet, raise_fl
 from fastnn_kernels.work import COLUMNS_IN, LAYERS, LOSSES, NORMALIZED, OPTIMIZER, ROWS, at, share
 
 
+class Now(NamedTuple):
+    """The moment of a pass through the network. Random numbers and normalization depend on it.
+
+    t: the number of the step, from 1; start: position in the order of the pass's row 0; is_training: whether there is
+    noise.
+    """
+
+    t: int
+    start: int
+    is_training: bool
+
+
 @kernel
-def gather(work, first, last, start):
+def gather(work, first, last, now):
     """Copy the samples at positions start + first to start + last of the order into the input rows, normalized."""
     columns, stride = work.numbers[COLUMNS_IN], at(work, 0, STRIDE)
     normalized = work.numbers[NORMALIZED] != 0
@@ -26,7 +40,7 @@ def gather(work, first, last, start):
     n = lanes(out)
     whole = columns - columns % n
     for row in range(first, last):
-        x = work.X + work.order[start + row] * columns
+        x = work.X + work.order[now.start + row] * columns
         if normalized:
             for j in range(0, whole, n):
                 store(out + j, (load(x + j) - load(work.shift + j)) * load(work.scale + j))
@@ -41,19 +55,19 @@ def gather(work, first, last, start):
 
 
 @kernel
-def feed_hidden(work, first, last, start):
+def feed_hidden(work, first, last, now):
     """Gather the rows first to last and feed them through all layers; the last one keeps its logits."""
-    gather(work, first, last, start)
+    gather(work, first, last, now)
     layers = work.numbers[LAYERS]
     for layer in range(1, layers):
-        dense.feed(work, layer, first, last, at(work, layer, ACTIVATION))
-    dense.feed(work, layers, first, last, activation.LINEAR)
+        dense.feed(work, layer, first, last, at(work, layer, ACTIVATION), now)
+    dense.feed(work, layers, first, last, activation.LINEAR, now)
 
 
 @kernel
-def _backward_rows(work, first, last):
+def _backward_rows(work, first, last, now):
     for layer in range(work.numbers[LAYERS] - 1, 0, -1):
-        dense.delta(work, layer, first, last)
+        dense.delta(work, layer, first, last, now)
 
 
 @kernel
@@ -83,12 +97,13 @@ def step(work, rank, size, start, count, t):
         units_first, units_last = share((here + UNIT - 1) // UNIT, rank, size)
         first, last = units_first * UNIT, min(units_last * UNIT, here)
         if first < last:
-            feed_hidden(work, first, last, begin)
+            now = Now(t, begin, True)
+            feed_hidden(work, first, last, now)
             found, finite = output.losses(work, first, last, begin, count)
             hits += found
             if not finite:
                 raise_flag(work.words)
-            _backward_rows(work, first, last)
+            _backward_rows(work, first, last, now)
         if rank == 0:
             decide(work.words)
         if not meet(work.words, size):

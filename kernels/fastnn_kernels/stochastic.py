@@ -30,7 +30,7 @@ from fastnn_kernels.native import (
     transpose,
 )
 from fastnn_kernels.optimizer import learning_rate
-from fastnn_kernels.step import gather
+from fastnn_kernels.step import Now, gather
 from fastnn_kernels.team import DIVERGED, GOES_ON, PROGRESS, STOP, STOPPED
 from fastnn_kernels.work import BLOCK, COLUMNS_IN, LAYERS, LOSSES, NORMALIZED, ROWS, SAMPLES, ask_for, at
 
@@ -209,8 +209,9 @@ def _block(work, start, rows, t):
     """The steps of `rows` samples from position `start` of the order, t steps before them; (loss, hits, finite)."""
     inputs = work.space + work.numbers[BLOCK]
     gram = inputs + at(work, 0, WIDTH) * work.numbers[ROWS]
-    gather(work, 0, rows, start)
-    dense.feed(work, 1, 0, rows, activation.LINEAR)
+    now = Now(t + 1, start, True)
+    gather(work, 0, rows, now)
+    dense.feed(work, 1, 0, rows, activation.LINEAR, now)
     _gram(work, rows, inputs, gram)
     loss, hits = 0.0, 0
     for row in range(rows):
