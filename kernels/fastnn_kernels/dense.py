@@ -11,7 +11,7 @@ are rounded up to UNIT: A, D and scratch have room for that.
 
 from fastnn_kernels import activation
 from fastnn_kernels.jit import kernel
-from fastnn_kernels.layout import ACTIVATION, DEPTH, N_IN, N_OUT, STRIDE, WIDTH, A, B, D, T, W
+from fastnn_kernels.layout import ACTIVATION, DEPTH, N_IN, N_OUT, STRIDE, WIDTH, A, B, D, W
 from fastnn_kernels.machine import UNIT
 from fastnn_kernels.native import (
     fill,
@@ -106,22 +106,33 @@ def feed(work, layer, first, last, act, now):
 
 
 @kernel
-def delta(work, layer, first, last, now):
-    """D of the layer, rows first to last, from D of the layer above."""
+def transpose_rows(work, layer, k, rows, out):
+    """Rows k to k + rows of W as columns of out (width, rows); rows: whole vectors."""
+    depth, width, n = at(work, layer, DEPTH), at(work, layer, WIDTH), lanes(out)
+    for column in range(0, width, 2 * n):
+        columns = min(2 * n, width - column)
+        source = work.params + (at(work, layer, W) + column * depth + k * columns)
+        for i in range(0, rows, n):
+            for j in range(0, columns, n):
+                transpose(source + (i * columns + j), columns, out + ((column + j) * rows + i), rows)
+
+
+@kernel
+def delta(work, layer, first, last, now, scratch):
+    """D of the layer, rows first to last, from D of the layer above; scratch: the thread's."""
     above = layer + 1
     d_stride, x_stride = at(work, above, STRIDE), at(work, layer, STRIDE)
-    n_out, depth, width = at(work, above, N_OUT), at(work, above, WIDTH), at(work, layer, WIDTH)
+    n_out, width = at(work, above, N_OUT), at(work, layer, WIDTH)
     d = work.space + (at(work, above, D) + first * d_stride)
     a = work.space + (at(work, layer, A) + first * x_stride)
     dx = work.space + (at(work, layer, D) + first * x_stride)
-    transposed = work.space + at(work, above, T)
     act, beta = at(work, layer, ACTIVATION), work.betas[layer]
     panel = 2 * lanes(dx)
     for column in range(0, width, panel):
         columns = min(panel, width - column)
-        b = transposed + column * depth
         c = dx + column
-        product_rows(d, d_stride, 1, b, columns, c, x_stride, n_out, last - first, columns, FROM_ZERO, c)
+        transpose_rows(work, above, column, columns, scratch)
+        product_rows(d, d_stride, 1, scratch, columns, c, x_stride, n_out, last - first, columns, FROM_ZERO, c)
         activation.delta(act, beta, c, a + column, x_stride, last - first, columns)
 
 
@@ -161,15 +172,3 @@ def bias_gradient(d, stride, columns, count, out, add):
             p = p + stride
         total = (s0 + s1) + (s2 + s3)
         store(out + j, load(out + j) + total if add else total)
-
-
-@kernel
-def refresh_transposed(work, layer, column, columns, k, rows):
-    """Copy rows k to k + rows of one panel of W into the transposed panels; k starts a panel of these."""
-    depth, width, n = at(work, layer, DEPTH), at(work, layer, WIDTH), lanes(work.params)
-    columns_t = min(2 * n, depth - k)
-    source = work.params + (at(work, layer, W) + column * depth + k * columns)
-    target = work.space + (at(work, layer, T) + k * width + column * columns_t)
-    for i in range(0, rows, n):
-        for j in range(0, columns, n):
-            transpose(source + (i * columns + j), columns, target + (j * columns_t + i), columns_t)

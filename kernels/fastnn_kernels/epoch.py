@@ -1,7 +1,6 @@
 """What Python calls: epochs of training, evaluation and prediction, each entered by every thread of a team."""
 
 from fastnn_kernels import output, penalty, stochastic
-from fastnn_kernels.gradient import refresh_all_transposed
 from fastnn_kernels.jit import entry, kernel
 from fastnn_kernels.layout import ACTIVATION, N_OUT, STRIDE, WIDTH, A
 from fastnn_kernels.native import fill, lanes, load, store, sum_lanes
@@ -120,7 +119,8 @@ def train(rank, size, params, addresses, batch, epochs, epoch, t, history):
     count = work.numbers[SAMPLES]
     kept_at = work.numbers[KEPT_AT]
     sparse = work.numbers[STOCHASTIC] != 0 and stochastic.is_sparse(work, count)
-    refresh_all_transposed(work, rank, size)
+    if work.numbers[STOCHASTIC] and rank == 0:
+        stochastic.transpose_all(work)
     for e in range(epochs):
         if rank == 0:
             _new_order(work, count, epoch + e)
@@ -152,7 +152,6 @@ def gradient(rank, size, params, addresses):
     """The gradient of the mean loss over all samples, into `gradient`; the optimizer must be "none"."""
     work = open_work(params, addresses)
     count = work.numbers[SAMPLES]
-    refresh_all_transposed(work, rank, size)
     if rank == 0:
         _new_order(work, count, 0)
     if meet(work.words, size):

@@ -1,4 +1,4 @@
-"""From deltas to new weights: gradients, updates and transposed copies, divided among the workers of a team.
+"""From deltas to new weights: gradients and updates, divided among the workers of a team.
 
 The unit of work is a group of up to NR rows of one panel of a layer's weights. The units of all layers form one line,
 panel by panel, and every worker takes a stretch of it; whoever has the first group of a panel does its bias.
@@ -11,7 +11,7 @@ from fastnn_kernels.dense import FROM_TARGET, FROM_ZERO
 from fastnn_kernels.jit import kernel
 from fastnn_kernels.layout import DEPTH, N_IN, STRIDE, WIDTH, B, D, W
 from fastnn_kernels.native import lanes
-from fastnn_kernels.work import LAYERS, OPTIMIZER, PARAMETERS, SAMPLES, SCRATCH, SCRATCH_SIZE, ask_for, at, share
+from fastnn_kernels.work import LAYERS, OPTIMIZER, PARAMETERS, SAMPLES, ask_for, at, scratch, share
 
 WORTH_PACKING = 4  # groups of rows that read a panel of deltas, from which on copying it together pays
 
@@ -67,7 +67,7 @@ def _update(work, one, offset, g, count):
 
 @kernel
 def _weights(work, one, layer, column, columns, k, d, d_stride):
-    """Gradient, update and transposed copy of one group of rows, from row k on."""
+    """Gradient and update of one group of rows, from row k on."""
     rows = min(2 * lanes(d), at(work, layer, N_IN) - k)
     offset = at(work, layer, W) + column * at(work, layer, DEPTH) + k * columns
     g = _target(work, one, offset)
@@ -76,8 +76,6 @@ def _weights(work, one, layer, column, columns, k, d, d_stride):
     if one.is_last:
         penalty.add_gradient(g, work.params + offset, rows * columns, one.rates.l1, one.rates.l2)
         _update(work, one, offset, g, rows * columns)
-        if layer > 1:
-            dense.refresh_transposed(work, layer, column, columns, k, rows)
 
 
 @kernel
@@ -113,7 +111,7 @@ def gradients(work, rank, size, rates, count, is_first, is_last, upcoming):
     upcoming: position in the order where the next pass begins.
     """
     layers, panel = work.numbers[LAYERS], 2 * lanes(work.params)
-    tile = work.space + (work.numbers[SCRATCH] + rank * work.numbers[SCRATCH_SIZE])
+    tile = scratch(work, rank)
     total = 0
     for layer in range(1, layers + 1):
         panels, groups = _groups(work, layer)
@@ -130,17 +128,3 @@ def gradients(work, rank, size, rates, count, is_first, is_last, upcoming):
                 unit += last - first
             begin -= groups
             end -= groups
-
-
-@kernel
-def refresh_all_transposed(work, rank, size):
-    """Fill the transposed panels of every layer from its weights."""
-    panel = 2 * lanes(work.params)
-    for layer in range(2, work.numbers[LAYERS] + 1):
-        panels, groups = _groups(work, layer)
-        first, last = share(panels * groups, rank, size)
-        for unit in range(first, last):
-            column, k = unit // groups * panel, unit % groups * panel
-            columns = min(panel, at(work, layer, WIDTH) - column)
-            rows = min(panel, at(work, layer, N_IN) - k)
-            dense.refresh_transposed(work, layer, column, columns, k, rows)

@@ -2,8 +2,9 @@
 
 Weights of a layer, (n_in, n_out), lie in panels of NR = 2 vectors of columns: [width / NR][depth][NR], where width
 and depth are n_out and n_in rounded up to PAD. The last panel is one vector wide where the width asks for that.
-Behind the panels lies the bias, width long. From the second layer on the workspace also holds the transposed panels,
-[width of n_in / NR][width of n_out][NR], which the backward product reads. Activations and deltas are row-major
+Behind the panels lies the bias, width long. For steps of one sample the workspace also holds, from the second layer
+on, the transposed panels, [width of n_in / NR][width of n_out][NR]; larger steps transpose what they read into a
+thread's scratch. Activations and deltas are row-major
 (rows, width), their row stride never a multiple of 2048 bytes: the rows of a tile would share one set of the cache.
 
 Padding is zero where parameters lie, and stays zero. Padding of activations may hold anything finite.
@@ -98,9 +99,9 @@ def parameters(sizes: Sequence[int], activations: Sequence[int], dtype: np.dtype
 
 
 def workspace(layout: Parameters, rows: int, threads: int, stochastic: bool = False) -> Workspace:
-    """Lay out activations, deltas, transposed panels and scratch for passes of up to `rows` rows.
+    """Lay out activations, deltas and scratch for passes of up to `rows` rows.
 
-    stochastic: for steps of one sample, pad(dtype) of them side by side.
+    stochastic: for steps of one sample, pad(dtype) of them side by side, with transposed panels.
     """
     dtype, table = layout.dtype, layout.table.copy()
     rows = pad(dtype) if stochastic else round_up(rows, machine.UNIT)
@@ -111,11 +112,12 @@ def workspace(layout: Parameters, rows: int, threads: int, stochastic: bool = Fa
         for column in (A, D) if layer else (A,):
             row[column] = count
             count = _aligned(count + rows * row[STRIDE], dtype)
-        if layer > 1:
+        if layer > 1 and stochastic:
             row[T] = count
             count = _aligned(count + row[WIDTH] * row[DEPTH], dtype)
     losses, count = count, _aligned(count + rows, dtype)
-    scratch_size = _aligned(panel * (panel + rows), dtype)
+    widest = max(table[2:, WIDTH], default=0)
+    scratch_size = _aligned(panel * max(panel + rows, widest), dtype)
     scratch, count = count, count + threads * scratch_size
     block, count = count, count + (rows * (table[0, WIDTH] + rows) if stochastic else 0)
     return Workspace(table, rows, threads, losses, scratch, scratch_size, block, int(count))

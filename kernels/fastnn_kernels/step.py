@@ -16,7 +16,7 @@ from fastnn_kernels.layout import ACTIVATION, STRIDE, A
 from fastnn_kernels.machine import UNIT
 from fastnn_kernels.native import lanes, load, store
 from fastnn_kernels.team import GOES_ON, STOPPED, agreed, decide, meet, raise_flag
-from fastnn_kernels.work import COLUMNS_IN, LAYERS, LOSSES, NORMALIZED, OPTIMIZER, ROWS, at, share
+from fastnn_kernels.work import COLUMNS_IN, LAYERS, LOSSES, NORMALIZED, OPTIMIZER, ROWS, at, scratch, share
 
 
 class Now(NamedTuple):
@@ -65,9 +65,9 @@ def feed_hidden(work, first, last, now):
 
 
 @kernel
-def _backward_rows(work, first, last, now):
+def _backward_rows(work, rank, first, last, now):
     for layer in range(work.numbers[LAYERS] - 1, 0, -1):
-        dense.delta(work, layer, first, last, now)
+        dense.delta(work, layer, first, last, now, scratch(work, rank))
 
 
 @kernel
@@ -103,7 +103,7 @@ def step(work, rank, size, start, count, t):
             hits += found
             if not finite:
                 raise_flag(work.words)
-            _backward_rows(work, first, last, now)
+            _backward_rows(work, rank, first, last, now)
         if rank == 0:
             decide(work.words)
         if not meet(work.words, size):

@@ -9,6 +9,9 @@ so the block needs one product X W, one Gram matrix X X.T, and one update W -= l
 correction, a few rows of n_1 elements, goes sample by sample. The layers above are small and follow row by row.
 
 Rows, for data with many zeros. Row k of W is read and written only where x_k is not 0.
+
+The layers above the first keep a second, transposed copy of their weights: transposing them for one row of deltas would
+cost more than updating both.
 """
 
 import numpy as np
@@ -36,6 +39,17 @@ from fastnn_kernels.work import BLOCK, COLUMNS_IN, LAYERS, LOSSES, NORMALIZED, R
 
 PROBED = 64  # samples that tell how many inputs are 0
 SPARSE = 0.5  # share of inputs that are not 0, below which skipping rows is faster than blocks
+
+
+@kernel
+def transpose_all(work):
+    """Fill the transposed panels of every layer above the first from its weights."""
+    panel = 2 * lanes(work.params)
+    for layer in range(2, work.numbers[LAYERS] + 1):
+        depth, width = at(work, layer, DEPTH), at(work, layer, WIDTH)
+        for k in range(0, depth, panel):
+            out = work.space + (at(work, layer, T) + k * width)
+            dense.transpose_rows(work, layer, k, min(panel, depth - k), out)
 
 
 @kernel

@@ -129,6 +129,12 @@ def at(work, layer, column):
 
 
 @kernel
+def scratch(work, rank):
+    """The scratch of one thread."""
+    return work.space + (work.numbers[SCRATCH] + rank * work.numbers[SCRATCH_SIZE])
+
+
+@kernel
 def share(count, rank, size):
     """The part (first, last) of `count` units that thread `rank` of `size` works on."""
     return count * rank // size, count * (rank + 1) // size

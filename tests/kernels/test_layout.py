@@ -41,18 +41,20 @@ def test_parameters_are_aligned_and_apart(sizes, dtype):
     assert_apart(pieces, plan.count)
 
 
-@pytest.mark.parametrize("rows", [1, 13, 128])
+@pytest.mark.parametrize(("rows", "stochastic"), [(1, False), (13, False), (128, False), (1, True)])
 @pytest.mark.parametrize("sizes", NETWORKS)
-def test_workspace_is_aligned_and_apart(sizes, rows, dtype):
-    space = layout.workspace(planned(sizes, dtype), rows, threads=3)
+def test_workspace_is_aligned_and_apart(sizes, rows, stochastic, dtype):
+    space = layout.workspace(planned(sizes, dtype), rows, 3, stochastic)
     assert space.rows >= rows
     pieces = [(space.losses, rows)]
-    pieces += [(space.scratch + rank * space.scratch_size, (2 * machine.lanes(dtype)) ** 2) for rank in range(3)]
+    panel = 2 * machine.lanes(dtype)
+    needed = max([panel * panel, *(panel * row[WIDTH] for row in space.table[2:])])  # a gradient, transposed panels
+    pieces += [(space.scratch + rank * space.scratch_size, needed) for rank in range(3)]
     for layer, row in enumerate(space.table):
         assert row[STRIDE] >= row[WIDTH]
         assert row[STRIDE] * dtype.itemsize % 2048 != 0
         pieces += [(row[column], space.rows * row[STRIDE]) for column in ((A, D) if layer else (A,))]
-        if layer > 1:
+        if layer > 1 and stochastic:
             pieces.append((row[T], row[WIDTH] * row[DEPTH]))
     assert all(first * dtype.itemsize % layout.ALIGNMENT == 0 for first, _ in pieces)
     assert_apart(pieces, space.count)
