@@ -6,7 +6,7 @@ from fastnn.callbacks import Callback, EarlyStopping
 from fastnn.errors import DivergenceError, FastnnError, FileError, InputError
 from fastnn.initializers import GlorotNormal, GlorotUniform, HeNormal, HeUniform
 from fastnn.layers import Dense
-from fastnn.losses import MAE, MSE, BinaryCrossEntropy, CrossEntropy, HalfMSE
+from fastnn.losses import MAE, MSE, BinaryCrossEntropy, CrossEntropy, CustomLoss, HalfMSE, Huber, Poisson
 from fastnn.network import MLP
 from fastnn.optimizers import SGD, Adam, Momentum, Nesterov
 from fastnn.penalties import L1, L2
@@ -29,6 +29,7 @@ __all__ = [
     "Constant",
     "Cosine",
     "CrossEntropy",
+    "CustomLoss",
     "Dense",
     "DivergenceError",
     "EarlyStopping",
@@ -41,12 +42,14 @@ __all__ = [
     "HeNormal",
     "HeUniform",
     "History",
+    "Huber",
     "InputError",
     "InverseTime",
     "LeakyReLU",
     "Linear",
     "Momentum",
     "Nesterov",
+    "Poisson",
     "ReLU",
     "Sigmoid",
     "Softmax",

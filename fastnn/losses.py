@@ -1,13 +1,17 @@
 """Losses: a name, the code that the kernels know it by, and which output activation it needs.
 
-Formulas are in fastnn_kernels.loss. All average over samples; mse, mae and binary_cross_entropy also over outputs.
+Formulas are in fastnn_kernels.loss. All average over samples, and over outputs, but for half_mse and cross_entropy.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from fastnn.activations import Activation, Sigmoid, Softmax
+import numpy as np
+
+from fastnn import checks, compiled
+from fastnn.activations import Activation, Linear, Sigmoid, Softmax
 from fastnn.errors import InputError
 from fastnn.named import Family
 from fastnn_kernels import loss as kernels
@@ -20,6 +24,14 @@ class Loss:
     @property
     def code(self) -> int:
         return kernels.CODES[family.name(self)]
+
+    def constants(self) -> np.ndarray:
+        """float64, as fastnn_kernels.loss numbers them."""
+        return np.zeros(kernels.CONSTANTS)
+
+    def address(self, dtype: np.dtype) -> int:
+        """Where the machine code of a loss that is not the kernels' own lies; 0 for theirs."""
+        return 0
 
     def check_output(self, output: Activation) -> None:
         """Raises InputError where the output activation does not go with this loss."""
@@ -41,19 +53,94 @@ class MAE(Loss):
 
 
 @dataclass(frozen=True)
-class BinaryCrossEntropy(Loss):
-    """-mean(y ln yhat + (1 - y) ln(1 - yhat)), computed from the logits; targets between 0 and 1"""
+class Huber(Loss):
+    """mean of r^2 / 2 up to abs(r) = delta, delta (abs(r) - delta / 2) beyond; r = yhat - y. delta: above 0.
+
+    Outliers pull no harder than delta. Source: Huber 1964.
+    """
+
+    delta: float = 1.0
+
+    def __post_init__(self) -> None:
+        checks.real("delta of Huber", self.delta, above=0.0)
+
+    def constants(self) -> np.ndarray:
+        values = super().constants()
+        values[kernels.CONSTANT] = self.delta
+        return values
+
+
+@dataclass(frozen=True)
+class Poisson(Loss):
+    """mean (e^z - y z) for counts y: the linear output z is the logarithm of the rate, exp(predict(X)) the rate.
+
+    Source: McCullagh and Nelder 1989.
+    """
+
+    def check_output(self, output: Activation) -> None:
+        _needs(output, Linear, "poisson", "linear")
+
+
+@dataclass(frozen=True)
+class _Smoothed(Loss):
+    """label_smoothing: s in [0, 1), what the labels are mixed with equal shares by. Source: Szegedy et al. 2016."""
+
+    label_smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        checks.real("label_smoothing", self.label_smoothing, least=0.0, below=1.0)
+
+    def constants(self) -> np.ndarray:
+        values = super().constants()
+        values[kernels.SMOOTHING] = self.label_smoothing
+        return values
+
+
+@dataclass(frozen=True)
+class BinaryCrossEntropy(_Smoothed):
+    """-mean(y ln yhat + (1 - y) ln(1 - yhat)), computed from the logits; targets between 0 and 1.
+
+    With label_smoothing s, y becomes (1 - s) y + s / 2; accuracy is that of y itself.
+    """
 
     def check_output(self, output: Activation) -> None:
         _needs(output, Sigmoid, "binary_cross_entropy", "sigmoid")
 
 
 @dataclass(frozen=True)
-class CrossEntropy(Loss):
-    """-1/m sum Y ln Yhat, computed from the logits; labels, one-hot rows, or rows of probabilities"""
+class CrossEntropy(_Smoothed):
+    """-1/m sum Y ln Yhat, computed from the logits; labels, one-hot rows, or rows of probabilities.
+
+    With label_smoothing s, Y becomes (1 - s) Y + s / C for C classes; accuracy is that of Y itself.
+    """
 
     def check_output(self, output: Activation) -> None:
         _needs(output, Softmax, "cross_entropy", "softmax")
+
+
+@dataclass(frozen=True)
+class CustomLoss(Loss):
+    """mean value(yhat, y) over samples and outputs, for a pair of functions of two numbers.
+
+    value(yhat, y): the loss of one output; derivative(yhat, y): its derivative by yhat. Functions compiled by
+    numba.njit, or plain ones that it can compile. Nothing of the trainer is compiled again. A network keeps no custom
+    loss when it is saved: give it again to fit, evaluate and loss.
+
+    Raises InputError for functions that cannot be compiled, and for a derivative that differs from value's slope.
+    """
+
+    value: Any
+    derivative: Any
+
+    def __post_init__(self) -> None:
+        compiled.check_pair("CustomLoss", self.value, self.derivative, compiled.POINTS_OF_TWO)
+
+    @property
+    def code(self) -> int:
+        return kernels.CUSTOM
+
+    def address(self, dtype: np.dtype) -> int:
+        return compiled.loss_address(self.value, self.derivative, dtype)
 
 
 def _needs(output: Activation, needed: type[Activation], loss: str, name: str) -> None:
@@ -71,6 +158,8 @@ family: Family[Loss] = Family(
         "mae": MAE,
         "binary_cross_entropy": BinaryCrossEntropy,
         "cross_entropy": CrossEntropy,
+        "huber": Huber,
+        "poisson": Poisson,
     },
 )
 

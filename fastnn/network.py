@@ -123,6 +123,8 @@ class MLP:
         penalty: Penalty | None = None,
         schedule: Any = None,
         normalize: str | None = None,
+        sample_weight: Any = None,
+        class_weight: Any = None,
         callbacks: Any = (),
         threads: int | None = None,
         device: str = "cpu",
@@ -137,6 +139,9 @@ class MLP:
         validation: the share of the samples held out (random, stratified for classes), or (Xv, yv). penalty: L1 or
         L2. schedule: a name or object of fastnn.schedules for the learning rate, by default constant. normalize:
         "standard", "minmax" or "robust": statistics of the training samples, stored and applied from then on.
+        sample_weight: (samples,), factors on the samples' losses: a batch's loss is 1/m sum w_i l_i over its m samples.
+        class_weight: {label: factor} or "balanced", samples / (classes * samples of the class). Held out samples keep
+        their weights.
         threads: None chooses by the work. progress: whether to show any.
 
         Returns the History of these epochs. Raises InputError before anything is computed, and DivergenceError where
@@ -147,7 +152,7 @@ class MLP:
         reader = Reader(self, fitted)
         loss_object = reader.loss(loss)
         reader.check_trainable(loss_object)
-        whole = reader.part(X, y, loss_object)
+        whole = reader.part(X, y, loss_object, sample_weight=sample_weight, class_weight=class_weight)
         training, held = reader.divide(whole, validation, loss_object)
         settings = Settings(
             loss=loss_object,
@@ -187,28 +192,35 @@ class MLP:
         index = outputs.argmax(axis=1) if self.n_out > 1 else (outputs[:, 0] > 0.5).astype(np.int64)
         return self.classes_[index]
 
-    def evaluate(self, X: Any, y: Any, *, loss: Any = None) -> dict[str, float]:
-        """{"loss": ..., "accuracy": ...}: the mean loss without penalty; accuracy where y holds classes."""
+    def evaluate(
+        self, X: Any, y: Any, *, loss: Any = None, sample_weight: Any = None, class_weight: Any = None
+    ) -> dict[str, float]:
+        """{"loss": ..., "accuracy": ...}: the mean loss without penalty; accuracy where y holds classes.
+
+        Weights, as in fit, are for the loss: accuracy counts every sample once.
+        """
         reader = Reader(self, self.fitted)
         loss_object = reader.loss(loss)
-        part = reader.part(X, y, loss_object)
+        part = reader.part(X, y, loss_object, sample_weight=sample_weight, class_weight=class_weight)
         threads = self._idle_threads(len(part.index))
-        check = session.Evaluation(self, part.X, part.targets, loss_object, part.index, threads)
+        check = session.Evaluation(self, part.X, part.targets, loss_object, part.index, threads, part.weights)
         value, accuracy = check.measure()
         return {"loss": value} if accuracy is None else {"loss": value, "accuracy": accuracy}
 
-    def loss(self, X: Any, y: Any, *, loss: Any = None) -> float:
-        """The mean loss, without penalty."""
-        return self.evaluate(X, y, loss=loss)["loss"]
+    def loss(self, X: Any, y: Any, *, loss: Any = None, sample_weight: Any = None, class_weight: Any = None) -> float:
+        """The mean loss, without penalty; weights as in fit."""
+        return self.evaluate(X, y, loss=loss, sample_weight=sample_weight, class_weight=class_weight)["loss"]
 
-    def gradient(self, X: Any, y: Any, *, loss: Any = None) -> list[tuple[np.ndarray, np.ndarray]]:
-        """[(dW (n_in, n_out), db (n_out,)), ...]: of the mean loss, without penalty."""
+    def gradient(
+        self, X: Any, y: Any, *, loss: Any = None, sample_weight: Any = None, class_weight: Any = None
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        """[(dW (n_in, n_out), db (n_out,)), ...]: of the mean loss, without penalty; weights as in fit."""
         reader = Reader(self, self.fitted)
         loss_object = reader.loss(loss)
         reader.check_trainable(loss_object)
-        part = reader.part(X, y, loss_object)
+        part = reader.part(X, y, loss_object, sample_weight=sample_weight, class_weight=class_weight)
         threads = self._idle_threads(len(part.index))
-        flat = session.gradient(self, part.X, part.targets, loss_object, threads)
+        flat = session.gradient(self, part.X, part.targets, loss_object, threads, part.weights)
         return [layout.get_layer(self.layout, number, flat) for number in range(1, len(self.layers) + 1)]
 
     def _idle_threads(self, samples: int) -> int:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastnn import checks, inputs, losses, session, targets
+from fastnn import checks, inputs, losses, session, targets, weighting
 from fastnn.activations import Threshold
 from fastnn.data import normalize as normalization_module
 from fastnn.data.normalize import Normalization
@@ -45,12 +46,22 @@ class Reader:
                     'learn. Choose fastnn.Threshold(surrogate="straight_through") to train through it'
                 )
 
-    def part(self, X: Any, y: Any, loss: Loss, name: str = "X", classes: np.ndarray | None = None) -> Part:
+    def part(
+        self,
+        X: Any,
+        y: Any,
+        loss: Loss,
+        name: str = "X",
+        classes: np.ndarray | None = None,
+        sample_weight: Any = None,
+        class_weight: Any = None,
+    ) -> Part:
         """All samples of X and y. classes: those that y must keep to, by default those of the last fit."""
         array = inputs.matrix(name, X, self._net.n_in, self._net.dtype)
         known = self._fitted.classes if classes is None else classes
         read = targets.read(y, len(array), self._net.n_out, self._output, loss, self._net.dtype, known)
-        return Part(array, read, np.arange(len(array)))
+        weights = weighting.read(sample_weight, class_weight, read, len(array), self._net.dtype)
+        return Part(array, read, np.arange(len(array)), weights)
 
     def divide(self, whole: Part, validation: Any, loss: Loss) -> tuple[Part, Part | None]:
         """Training and validation samples; those held out of X stay where they are, an index names them."""
@@ -62,7 +73,7 @@ class Reader:
             return whole, self.part(*validation, loss, "validation X", whole.targets.classes)
         by_class = whole.targets.stratification()
         kept, held = split(len(whole.index) if by_class is None else by_class, validation, self._net.seed)
-        return Part(whole.X, whole.targets, kept), Part(whole.X, whole.targets, held)
+        return replace(whole, index=kept), replace(whole, index=held)
 
     def batch(self, given: Any, samples: int) -> int:
         """Samples a step."""

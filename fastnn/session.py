@@ -55,6 +55,7 @@ def open_session(
     kept: np.ndarray | None = None,
     shuffle_seed: int | None = None,
     stochastic: bool = False,
+    weights: np.ndarray | None = None,
 ) -> Session:
     """Lay out a session over the given samples of X, `rows` rows at a time."""
     dtype, empty = net.dtype, np.zeros(0, net.dtype)
@@ -62,6 +63,7 @@ def open_session(
     normalization = net.normalization
     numbers = _numbers(net, space, targets, loss, len(samples))
     numbers[work.OPTIMIZER], numbers[work.STOCHASTIC] = optimizer_code, stochastic
+    numbers[work.WEIGHTED] = weights is not None
     if shuffle_seed is not None:
         numbers[work.SEED], numbers[work.SHUFFLED] = shuffle_seed, 1
     arrays = Arrays(
@@ -83,6 +85,8 @@ def open_session(
         order=samples.copy(),
         indices=np.zeros(net.n_in if stochastic else 0, np.int64),
         words=team.new_words(),
+        loss_constants=loss.constants(),
+        weights=empty if weights is None else weights,
     )
     return Session(arrays, threads)
 
@@ -90,7 +94,7 @@ def open_session(
 def _numbers(net: MLP, space: layout.Workspace, targets: Targets | None, loss: Loss, samples: int) -> np.ndarray:
     numbers = np.zeros(work.NUMBERS, np.int64)
     numbers[work.LAYERS] = len(net.layers)
-    numbers[work.LOSS] = loss.code
+    numbers[work.LOSS], numbers[work.CUSTOM_LOSS] = loss.code, loss.address(net.dtype)
     numbers[work.ROWS] = space.rows
     numbers[work.LOSSES] = space.losses
     numbers[work.SCRATCH], numbers[work.SCRATCH_SIZE] = space.scratch, space.scratch_size
@@ -129,12 +133,20 @@ class Evaluation:
     """Mean loss and accuracy over some samples, as often as asked."""
 
     def __init__(
-        self, net: MLP, X: np.ndarray, targets: Targets, loss: Loss, samples: np.ndarray, threads: int
+        self,
+        net: MLP,
+        X: np.ndarray,
+        targets: Targets,
+        loss: Loss,
+        samples: np.ndarray,
+        threads: int,
+        weights: np.ndarray | None,
     ) -> None:
         self._targets, self._count, self._n_out = targets, len(samples), net.n_out
         blocks, threads = _blocks(len(samples), threads)
         self._losses, self._hits = np.zeros(blocks), np.zeros(blocks, np.int64)
-        self.session = open_session(net, X, targets, loss, samples, threads * EVALUATION_BLOCK, threads)
+        rows = threads * EVALUATION_BLOCK
+        self.session = open_session(net, X, targets, loss, samples, rows, threads, weights=weights)
 
     def measure(self, workers: team.Team | None = None) -> tuple[float, float | None]:
         """Mean loss, and the share of hits, None where nothing counts as one. workers: a team that is free."""
@@ -159,11 +171,13 @@ def predict(net: MLP, X: np.ndarray, loss: Loss, threads: int) -> np.ndarray:
     return out
 
 
-def gradient(net: MLP, X: np.ndarray, targets: Targets, loss: Loss, threads: int) -> np.ndarray:
+def gradient(
+    net: MLP, X: np.ndarray, targets: Targets, loss: Loss, threads: int, weights: np.ndarray | None
+) -> np.ndarray:
     """The gradient of the mean loss over all of X as a flat vector, laid out as the parameters."""
     out = layout.zeros(net.layout.count, net.dtype)
     rows = min(len(X), PASS_ROWS)
-    session = open_session(net, X, targets, loss, np.arange(len(X)), rows, threads, gradient=out)
+    session = open_session(net, X, targets, loss, np.arange(len(X)), rows, threads, gradient=out, weights=weights)
     enter(session, epoch.gradient)
     return out
 

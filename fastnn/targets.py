@@ -10,7 +10,7 @@ import numpy as np
 from fastnn import inputs
 from fastnn.activations import Activation, Sigmoid, Softmax
 from fastnn.errors import InputError
-from fastnn.losses import BinaryCrossEntropy, CrossEntropy, Loss
+from fastnn.losses import BinaryCrossEntropy, CrossEntropy, Loss, Poisson
 from fastnn_kernels.work import BINARY, CLASSES, DENSE, LABELS, NOTHING
 
 
@@ -58,7 +58,7 @@ def read(
         raise InputError(f"y has {array.shape[1]} columns, but the network has {n_out} outputs")
     if isinstance(output, Softmax) and array.ndim == 1:
         return _class_labels(array, n_out, known)
-    if isinstance(output, Sigmoid) and n_out == 1 and _are_labels(array, known):
+    if isinstance(output, Sigmoid) and n_out == 1 and (_are_labels(array, known) or _are_bits(array, loss)):
         return _two_classes(array.reshape(-1), dtype, known)
     return _numbers(array, n_out, output, loss, dtype)
 
@@ -72,6 +72,12 @@ def _array(y: Any) -> np.ndarray:
 
 def _are_labels(array: np.ndarray, known: np.ndarray | None) -> bool:
     return array.dtype.kind in "iubUSO" or known is not None
+
+
+def _are_bits(array: np.ndarray, loss: Loss) -> bool:
+    """Whether floats are the two classes 0 and 1, both of them there."""
+    binary = isinstance(loss, BinaryCrossEntropy) and array.dtype.kind == "f"
+    return binary and array.size > 0 and np.array_equal(np.unique(array), [0.0, 1.0])
 
 
 def _class_labels(array: np.ndarray, n_out: int, known: np.ndarray | None) -> Targets:
@@ -149,6 +155,9 @@ def _numbers(array: np.ndarray, n_out: int, output: Activation, loss: Loss, dtyp
     if probabilities and (dense.min() < 0 or dense.max() > 1):
         row, column = np.argwhere((dense < 0) | (dense > 1))[0]
         raise InputError(f"y[{row}, {column}] = {array[row, column]} is no probability: it must be between 0 and 1")
+    if isinstance(loss, Poisson) and dense.min() < 0:
+        row, column = np.argwhere(dense < 0)[0]
+        raise InputError(f"y[{row}, {column}] = {array[row, column]} is no count: poisson needs targets of at least 0")
     if isinstance(output, Softmax):
         return _class_rows(dense, loss)
     return Targets(None, dense, None, BINARY if probabilities else NOTHING)

@@ -42,11 +42,12 @@ class History:
 
 @dataclass(frozen=True)
 class Part:
-    """Samples to train on or to validate with. index: rows of X, int64."""
+    """Samples to train on or to validate with. index: rows of X, int64; weights: a factor a row of X, or None."""
 
     X: np.ndarray
     targets: Targets
     index: np.ndarray
+    weights: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -110,12 +111,15 @@ class Run:
             kept=net.params.copy(),
             shuffle_seed=net.seed if settings.shuffle else None,
             stochastic=settings.is_stochastic,
+            weights=self.training.weights,
         )
         opened.arrays.numbers[work.KEPT_AT] = self.state.steps
         return opened
 
     def _evaluation(self, part: Part) -> session.Evaluation:
-        return session.Evaluation(self.net, part.X, part.targets, self.settings.loss, part.index, self.settings.threads)
+        return session.Evaluation(
+            self.net, part.X, part.targets, self.settings.loss, part.index, self.settings.threads, part.weights
+        )
 
     def train(self) -> History:
         """All epochs; returns the history. Raises DivergenceError, and KeyboardInterrupt after a whole step."""

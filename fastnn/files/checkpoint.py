@@ -49,10 +49,15 @@ def _describe(net: MLP) -> dict[str, Any]:
         "dtype": net.dtype.name,
         "seed": net.seed,
         "init": initializers.family.describe(net.init),
-        "loss": None if net.fitted.loss is None else losses.family.describe(net.fitted.loss),
+        "loss": _describe_loss(net.fitted.loss),
         "classes": None if net.classes_ is None else net.classes_.tolist(),
         "normalization": None if net.normalization is None else net.normalization.method,
     }
+
+
+def _describe_loss(loss: losses.Loss | None) -> dict[str, Any] | None:
+    """None without a loss, and for a custom one: a file holds no code."""
+    return None if loss is None or isinstance(loss, losses.CustomLoss) else losses.family.describe(loss)
 
 
 def load(path: str | os.PathLike[str]) -> MLP:

@@ -3,6 +3,9 @@
 Each function takes the row of outputs (yhat, or the logits z where the loss is computed from them), the row d that
 holds the targets y, and writes over d the derivative times `scale`. It returns the loss of the row: summed over the
 outputs, not averaged. n_out outputs count; the padding up to whole vectors becomes 0.
+
+Sources: Huber 1964; label smoothing, Szegedy et al. 2016; the Poisson loss is the negative log-likelihood of a
+generalized linear model with the logarithm as its link (McCullagh and Nelder 1989), without ln y!.
 """
 
 import numpy as np
@@ -11,6 +14,7 @@ from fastnn_kernels.elementary import exp, log, log1p, sigmoid
 from fastnn_kernels.jit import kernel
 from fastnn_kernels.native import (
     absolute,
+    call_row,
     fill,
     first_lanes,
     fma,
@@ -18,13 +22,28 @@ from fastnn_kernels.native import (
     load,
     max_lanes,
     maximum,
+    minimum,
     select,
     store,
     sum_lanes,
 )
 
-CODES = {"mse": 0, "half_mse": 1, "mae": 2, "binary_cross_entropy": 3, "cross_entropy": 4}
-MSE, HALF_MSE, MAE, BINARY_CROSS_ENTROPY, CROSS_ENTROPY = range(5)
+CODES = {
+    "mse": 0,
+    "half_mse": 1,
+    "mae": 2,
+    "binary_cross_entropy": 3,
+    "cross_entropy": 4,
+    "huber": 5,
+    "poisson": 6,
+    "custom": 7,
+}
+MSE, HALF_MSE, MAE, BINARY_CROSS_ENTROPY, CROSS_ENTROPY, HUBER, POISSON, CUSTOM = range(8)
+
+# Indices of the loss's constants.
+CONSTANT = 0  # delta of huber
+SMOOTHING = 1  # of the labels
+CONSTANTS = 2
 
 
 @kernel
@@ -47,6 +66,48 @@ def absolute_error(yhat, d, n_out, scale):
         total = total + absolute(r)
         store(d + j, select(r > 0.0, fill(r, scale), select(r < 0.0, fill(r, -scale), 0.0)))
     return sum_lanes(total)
+
+
+@kernel
+def huber(yhat, d, n_out, delta, scale):
+    """sum r^2 / 2 up to abs(r) = delta, delta (abs(r) - delta / 2) beyond; r = yhat - y; derivative r within +-delta"""
+    total = fill(d, 0.0)
+    for j in range(0, n_out, lanes(d)):
+        r = select(first_lanes(d, n_out - j), load(yhat + j) - load(d + j), 0.0)
+        bounded = maximum(fill(r, -delta), minimum(fill(r, delta), r))
+        total = fma(bounded, r - 0.5 * bounded, total)
+        store(d + j, bounded * scale)
+    return sum_lanes(total)
+
+
+@kernel
+def poisson(z, d, n_out, scale):
+    """sum e^z - y z, for z the logarithm of the rate; derivative e^z - y"""
+    total = fill(d, 0.0)
+    for j in range(0, n_out, lanes(d)):
+        keep = first_lanes(d, n_out - j)
+        log_rate, y = load(z + j), load(d + j)
+        rate = exp(log_rate)
+        total = total + select(keep, rate - y * log_rate, 0.0)
+        store(d + j, select(keep, (rate - y) * scale, 0.0))
+    return sum_lanes(total)
+
+
+@kernel
+def custom(function, yhat, d, n_out, scale):
+    """The loss at the address `function`: float64 f(yhat, d, n_out) writes its derivatives over the targets in d."""
+    total = call_row(function, yhat, d, n_out)
+    for j in range(0, n_out, lanes(d)):
+        store(d + j, select(first_lanes(d, n_out - j), load(d + j) * scale, 0.0))
+    return total
+
+
+@kernel
+def smooth(d, n_out, smoothing, classes):
+    """The targets d -> (1 - smoothing) d + smoothing / classes."""
+    for j in range(0, n_out, lanes(d)):
+        y = fma(load(d + j), 1.0 - smoothing, fill(d, smoothing / classes))
+        store(d + j, select(first_lanes(d, n_out - j), y, 0.0))
 
 
 @kernel

@@ -9,17 +9,29 @@ import numpy as np
 from fastnn_kernels import activation, loss
 from fastnn_kernels.jit import kernel
 from fastnn_kernels.layout import ACTIVATION, N_OUT, STRIDE, WIDTH, A, D
-from fastnn_kernels.loss import BINARY_CROSS_ENTROPY, CROSS_ENTROPY, HALF_MSE, MAE
+from fastnn_kernels.loss import (
+    BINARY_CROSS_ENTROPY,
+    CONSTANT,
+    CROSS_ENTROPY,
+    CUSTOM,
+    HALF_MSE,
+    HUBER,
+    MAE,
+    POISSON,
+    SMOOTHING,
+)
 from fastnn_kernels.native import fill, first_lanes, fma, lanes, load, lowest_one, mask_word, select, store, sum_lanes
 from fastnn_kernels.work import (
     ACCURACY,
     BINARY,
     CLASSES,
+    CUSTOM_LOSS,
     LABELS,
     LAYERS,
     LOSS,
     LOSSES,
     TARGET,
+    WEIGHTED,
     at,
 )
 
@@ -92,21 +104,27 @@ def _softmax_delta(d, a, n_out):
 
 
 @kernel
-def _general_loss(code, yhat, d, n_out, scale):
+def _general_loss(work, code, yhat, d, n_out, scale):
     if code == MAE:
         return loss.absolute_error(yhat, d, n_out, scale)
+    if code == HUBER:
+        return loss.huber(yhat, d, n_out, work.loss_constants[CONSTANT], scale)
+    if code == CUSTOM:
+        return loss.custom(work.numbers[CUSTOM_LOSS], yhat, d, n_out, scale)
     factor = 0.5 if code == HALF_MSE else 1.0
     return loss.squared(yhat, d, n_out, factor, scale)
 
 
 @kernel
-def _row_loss(code, act, beta, z, d, stride, n_out, width, scale):
+def _row_loss(work, code, act, beta, z, d, stride, n_out, width, scale):
     """Loss of one row, its delta written over the targets in d."""
     if code == CROSS_ENTROPY:
         return loss.cross_entropy(z, d, n_out, scale)
     if code == BINARY_CROSS_ENTROPY:
         return loss.binary_cross_entropy(z, d, n_out, scale)
-    value = _general_loss(code, z, d, n_out, scale)
+    if code == POISSON:
+        return loss.poisson(z, d, n_out, scale)
+    value = _general_loss(work, code, z, d, n_out, scale)
     if act == activation.SOFTMAX:
         _softmax_delta(d, z, n_out)
     else:
@@ -125,6 +143,7 @@ def losses(work, first, last, start, mean_over):
     n_out, width, stride = at(work, layer, N_OUT), at(work, layer, WIDTH), at(work, layer, STRIDE)
     act, beta, code = at(work, layer, ACTIVATION), work.betas[layer], work.numbers[LOSS]
     fused = code in (CROSS_ENTROPY, BINARY_CROSS_ENTROPY)
+    smoothing = work.loss_constants[SMOOTHING]
     per_row = 1.0 if code in (HALF_MSE, CROSS_ENTROPY) else 1.0 / n_out
     scale = per_row / mean_over
     border = 0.0 if fused else 0.5
@@ -137,7 +156,10 @@ def losses(work, first, last, start, mean_over):
         if not fused:
             activate(act, beta, z, stride, 1, width, n_out)
         hits += _hits(work, sample, border, z, d, n_out)
-        value = per_row * _row_loss(code, act, beta, z, d, stride, n_out, width, scale)
+        if smoothing > 0.0:
+            loss.smooth(d, n_out, smoothing, n_out if code == CROSS_ENTROPY else 2)
+        weight = np.float64(work.weights[sample]) if work.numbers[WEIGHTED] else 1.0
+        value = weight * per_row * _row_loss(work, code, act, beta, z, d, stride, n_out, width, weight * scale)
         work.space[work.numbers[LOSSES] + row] = value
         finite = finite and np.isfinite(value)
     return hits, finite

@@ -30,7 +30,9 @@ SAMPLES = 14  # rows that take part
 STOCHASTIC = 15  # whether steps are of one sample, as stochastic.py does them
 BLOCK = 16  # offset of stochastic.py's scratch in the workspace
 KEPT_AT = 17  # the step after which the weights were last kept
-NUMBERS = 18
+WEIGHTED = 18  # whether samples have weights
+CUSTOM_LOSS = 19  # address of the user's loss, see loss.py
+NUMBERS = 20
 
 LABELS, DENSE = 0, 1
 NOTHING, CLASSES, BINARY = 0, 1, 2
@@ -43,7 +45,8 @@ class Arrays(NamedTuple):
     params, gradient, kept: float, flat; state: float, two flat vectors behind each other, as far as the optimizer
     has them; space: float, the workspace; X: float (samples, n_in), C order; shift, scale: float (n_in,); labels:
     int32 (samples,) and targets: float (samples, n_out), one of them empty; samples: int64, rows of X that take part;
-    order: int64, as long as samples; indices: int64 (n_in,) where steps are of one sample; words: int64, see team.py.
+    order: int64, as long as samples; indices: int64 (n_in,) where steps are of one sample; words: int64, see team.py;
+    loss_constants: float64, see loss.py; weights: float (samples,) where samples have them.
     """
 
     table: np.ndarray
@@ -64,6 +67,8 @@ class Arrays(NamedTuple):
     order: np.ndarray
     indices: np.ndarray
     words: np.ndarray
+    loss_constants: np.ndarray
+    weights: np.ndarray
 
     def addresses(self) -> np.ndarray:
         """int64, one address an array. They hold as long as this object lives.
@@ -94,6 +99,8 @@ class Work(NamedTuple):
     order: object
     indices: object
     words: object
+    loss_constants: object
+    weights: object
 
 
 @inline
@@ -119,6 +126,8 @@ def open_work(params, addresses):
         pointer(np.int64, a[15]),
         pointer(np.int64, a[16]),
         pointer(np.int64, a[17]),
+        pointer(np.float64, a[18]),
+        pointer(params, a[19]),
     )
 
 

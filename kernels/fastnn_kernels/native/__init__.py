@@ -2,6 +2,7 @@
 
 from fastnn_kernels.native import operators as operators  # registers them with Numba
 from fastnn_kernels.native.across import lowest_one, mask_word, max_lanes, sum_lanes, transpose
+from fastnn_kernels.native.call import call_row
 from fastnn_kernels.native.pointer import Pointer, address, pointer
 from fastnn_kernels.native.tile import tile_load, tile_rank1, tile_rows, tile_store, tile_zero
 from fastnn_kernels.native.vector import (
@@ -32,6 +33,7 @@ __all__ = [
     "absolute",
     "address",
     "bits",
+    "call_row",
     "estimate_inverse_root",
     "estimate_reciprocal",
     "fill",
