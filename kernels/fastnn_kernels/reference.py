@@ -1,8 +1,8 @@
 """The oracle: what the kernels compute, written from the formulas in plain float64 NumPy.
 
-Nothing here is fast and nothing here looks at a kernel; every kernel is tested against this file. It reads from top
-to bottom as training does: activations, losses, feedforward, backpropagation, penalties, optimizers, steps; then the
-random numbers and the spreads of the initial weights.
+Nothing here is fast and nothing here looks at a kernel; every kernel is tested against this file and the ones beside
+it (activations are in reference_activation.py). It reads from top to bottom as training does: losses, feedforward,
+backpropagation, penalties, optimizers, steps; then the random numbers and the spreads of the initial weights.
 
 Shapes: m samples; a layer has n_in units before it and n_out after it. X (m, n_0), y (m, n_last); per layer
 W (n_in, n_out), b (n_out,), z = a_before @ W + b (m, n_out), a = activate(z) (m, n_out), delta = dL/dz (m, n_out).
@@ -17,100 +17,16 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-Array = NDArray[np.float64]
+from fastnn_kernels.reference_activation import Array, activate, derivative, log_softmax, sigmoid, softmax_jacobian
+
 Layer = tuple[Array, Array]  # (W (n_in, n_out), b (n_out,))
 Activation = str | tuple[str, float]  # "relu", or ("leaky_relu", 0.2): a name and its constant
 State = tuple[Array, ...]  # what an optimizer remembers of one array, each of that array's shape
 
-BETAS = {"leaky_relu": 0.01, "elu": 1.0}
-"""The constant of an activation where none is given."""
-
 FROM_LOGITS = {"binary_cross_entropy": "sigmoid", "cross_entropy": "softmax"}
 """Losses that are computed from z, each with the output activation that it contains."""
-
-
-# Activations
-
-
-def activate(name: str, z: ArrayLike, beta: float | None = None) -> Array:
-    """a = f(z), of the shape of z; softmax runs over the last axis.
-
-    linear z; threshold 1 if z > 0 else 0; sigmoid 1 / (1 + e^-z); tanh; relu max(0, z); leaky_relu z if z > 0 else
-    beta z; elu z if z > 0 else beta (e^z - 1); softplus ln(1 + e^z); softmax e^(z_i) / sum_j e^(z_j).
-
-    Sources: leaky ReLU, Maas, Hannun and Ng 2013; ELU, Clevert, Unterthiner and Hochreiter 2016; softplus,
-    Dugas et al. 2001.
-    """
-    z = np.asarray(z, dtype=np.float64)
-    beta = BETAS.get(name, 0.0) if beta is None else beta
-    match name:
-        case "linear":
-            return z.copy()
-        case "threshold":
-            return np.where(z > 0, 1.0, 0.0)
-        case "sigmoid":
-            return _sigmoid(z)
-        case "tanh":
-            return np.tanh(z)
-        case "relu":
-            return np.maximum(z, 0.0)
-        case "leaky_relu":
-            return np.where(z > 0, z, beta * z)
-        case "elu":
-            return np.where(z > 0, z, beta * np.expm1(np.minimum(z, 0.0)))
-        case "softplus":
-            return np.logaddexp(0.0, z)
-        case "softmax":
-            return np.exp(_log_softmax(z))
-    raise ValueError(f"no activation is called {name!r}")
-
-
-def derivative(name: str, z: ArrayLike, beta: float | None = None) -> Array:
-    """g(z) = f'(z), of the shape of z. At the kink z = 0 the branch of z < 0 counts, as in `activate`.
-
-    linear 1; threshold 0; sigmoid a (1 - a); tanh 1 - a^2; relu 0 or 1; leaky_relu beta or 1; elu beta e^z or 1;
-    softplus sigmoid(z). Softmax has no elementwise derivative: see `softmax_jacobian`.
-    """
-    z = np.asarray(z, dtype=np.float64)
-    beta = BETAS.get(name, 0.0) if beta is None else beta
-    match name:
-        case "linear":
-            return np.ones_like(z)
-        case "threshold":
-            return np.zeros_like(z)
-        case "sigmoid":
-            return _sigmoid(z) * _sigmoid(-z)
-        case "tanh":
-            return 1.0 - np.tanh(z) ** 2
-        case "relu":
-            return np.where(z > 0, 1.0, 0.0)
-        case "leaky_relu":
-            return np.where(z > 0, 1.0, beta)
-        case "elu":
-            return np.where(z > 0, 1.0, beta * np.exp(np.minimum(z, 0.0)))
-        case "softplus":
-            return _sigmoid(z)
-    raise ValueError(f"no activation with an elementwise derivative is called {name!r}")
-
-
-def softmax_jacobian(z: ArrayLike) -> Array:
-    """J[s, i, j] = da_i/dz_j = a_i ([i = j] - a_j) for every sample s: z (m, n) -> (m, n, n)."""
-    a = activate("softmax", z)
-    return a[:, :, None] * (np.eye(a.shape[1]) - a[:, None, :])
-
-
-def _sigmoid(z: Array) -> Array:
-    """1 / (1 + e^-z) where z >= 0, the equal e^z / (1 + e^z) elsewhere, so that no exponential overflows."""
-    small = np.exp(-np.abs(z))
-    return np.where(z >= 0, 1.0, small) / (1.0 + small)
-
-
-def _log_softmax(z: Array) -> Array:
-    """z_i - ln sum_j e^(z_j) over the last axis, shifted by the maximum so that no exponential overflows."""
-    shifted = z - z.max(axis=-1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
 
 
 # Losses
@@ -139,7 +55,7 @@ def loss(name: str, output: ArrayLike, y: ArrayLike) -> float:
         case "binary_cross_entropy":
             return float(np.sum(np.logaddexp(0.0, output) - y * output) / (m * n))
         case "cross_entropy":
-            return float(-np.sum(y * _log_softmax(output)) / m)
+            return float(-np.sum(y * log_softmax(output)) / m)
     raise ValueError(f"no loss is called {name!r}")
 
 
@@ -160,7 +76,7 @@ def loss_derivative(name: str, output: ArrayLike, y: ArrayLike) -> Array:
         case "mae":
             return np.sign(output - y) / (m * n)
         case "binary_cross_entropy":
-            return (_sigmoid(output) - y) / (m * n)
+            return (sigmoid(output) - y) / (m * n)
         case "cross_entropy":
             return (activate("softmax", output) * y.sum(axis=1, keepdims=True) - y) / m
     raise ValueError(f"no loss is called {name!r}")

@@ -14,6 +14,7 @@ from fastnn_kernels.native.vector import (
     fma,
     from_bits,
     has_estimates,
+    is_single,
     lanes,
     load,
     maximum,
@@ -25,6 +26,7 @@ from fastnn_kernels.native.vector import (
     sqrt,
     store,
     to_float,
+    with_sign,
 )
 
 __all__ = [
@@ -39,6 +41,7 @@ __all__ = [
     "fma",
     "from_bits",
     "has_estimates",
+    "is_single",
     "lanes",
     "load",
     "lowest_one",
@@ -61,4 +64,5 @@ __all__ = [
     "tile_zero",
     "to_float",
     "transpose",
+    "with_sign",
 ]
