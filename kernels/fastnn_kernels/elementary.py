@@ -152,24 +152,18 @@ _tanh_tail = polynomial(
 
 @kernel
 def tanh(x):
-    """(e^x - e^-x) / (e^x + e^-x), accurate near 0"""
-    if is_single(x):
-        return _tanh_single(x)
-    e = expm1(-2.0 * absolute(x))
-    y = -e / (e + 2.0)
-    return select(x < 0.0, -y, y)
-
-
-@kernel
-def _tanh_single(x):
-    """A polynomial near 0, 1 - 2 / (e^2x + 1) farther out"""
+    """(e^x - e^-x) / (e^x + e^-x), accurate near 0. In float32 a polynomial there, 1 - 2 / (e^2x + 1) farther out"""
     size = absolute(x)
-    k, p = _reduce(minimum(fill(x, 20.0), size + size))
+    if is_single(x):
+        k, p = _reduce(minimum(fill(x, 20.0), size + size))
+        power = _power_of_two(k)
+        far = 1.0 - 2.0 / (fma(power, p, 1.0) + power)
+        x2 = x * x
+        return select(size < 0.6, fma(x * x2, _tanh_tail(x2), x), with_sign(far, x))
+    k, p = _reduce(maximum(fill(x, -40.0), -2.0 * size))
     power = _power_of_two(k)
-    far = 1.0 - 2.0 / (fma(power, p, 1.0) + power)
-    x2 = x * x
-    near = fma(x * x2, _tanh_tail(x2), x)
-    return select(size < 0.6, near, with_sign(far, x))
+    e = fma(power, p, power - 1.0)
+    return with_sign(e / (e + 2.0), x)
 
 
 # (erf(x) - x) / x in powers of x^2, for abs(x) <= 1
