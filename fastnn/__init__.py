@@ -1,7 +1,23 @@
 """fastnn: the fastest way to train multilayer perceptrons in Python."""
 
 from fastnn import data, errors, plots
-from fastnn.activations import ELU, LeakyReLU, Linear, ReLU, Sigmoid, Softmax, Softplus, Tanh, Threshold
+from fastnn.activations import (
+    ELU,
+    GELU,
+    HardSigmoid,
+    HardSwish,
+    HardTanh,
+    LeakyReLU,
+    Linear,
+    NoisyReLU,
+    ReLU,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Softplus,
+    Tanh,
+    Threshold,
+)
 from fastnn.callbacks import Callback, EarlyStopping
 from fastnn.errors import DivergenceError, FastnnError, FileError, InputError
 from fastnn.initializers import GlorotNormal, GlorotUniform, HeNormal, HeUniform
@@ -17,6 +33,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ELU",
+    "GELU",
     "L1",
     "L2",
     "MAE",
@@ -38,6 +55,9 @@ __all__ = [
     "GlorotNormal",
     "GlorotUniform",
     "HalfMSE",
+    "HardSigmoid",
+    "HardSwish",
+    "HardTanh",
     "HeNormal",
     "HeUniform",
     "History",
@@ -47,7 +67,9 @@ __all__ = [
     "Linear",
     "Momentum",
     "Nesterov",
+    "NoisyReLU",
     "ReLU",
+    "SiLU",
     "Sigmoid",
     "Softmax",
     "Softplus",

@@ -53,7 +53,7 @@ def open_session(
     state: np.ndarray | None = None,
     gradient: np.ndarray | None = None,
     kept: np.ndarray | None = None,
-    shuffle_seed: int | None = None,
+    shuffle: bool = False,
     stochastic: bool = False,
 ) -> Session:
     """Lay out a session over the given samples of X, `rows` rows at a time."""
@@ -62,8 +62,7 @@ def open_session(
     normalization = net.normalization
     numbers = _numbers(net, space, targets, loss, len(samples))
     numbers[work.OPTIMIZER], numbers[work.STOCHASTIC] = optimizer_code, stochastic
-    if shuffle_seed is not None:
-        numbers[work.SEED], numbers[work.SHUFFLED] = shuffle_seed, 1
+    numbers[work.SHUFFLED] = shuffle
     arrays = Arrays(
         table=np.ascontiguousarray(space.table),
         numbers=numbers,
@@ -99,6 +98,7 @@ def _numbers(net: MLP, space: layout.Workspace, targets: Targets | None, loss: L
     numbers[work.COLUMNS_IN] = net.n_in
     numbers[work.NORMALIZED] = net.normalization is not None
     numbers[work.SAMPLES] = samples
+    numbers[work.SEED] = net.seed
     if targets is not None:
         numbers[work.TARGET], numbers[work.ACCURACY] = targets.kind, targets.accuracy
     return numbers

@@ -6,9 +6,9 @@ Every other pair applies the activation, takes the loss's derivative and multipl
 
 import numpy as np
 
-from fastnn_kernels import activation, loss
+from fastnn_kernels import activation, loss, rowwise
 from fastnn_kernels.jit import kernel
-from fastnn_kernels.layout import ACTIVATION, N_OUT, STRIDE, WIDTH, A, D
+from fastnn_kernels.layout import ACTIVATION, N_OUT, STRIDE, WIDTH, A, D, Z
 from fastnn_kernels.loss import BINARY_CROSS_ENTROPY, CROSS_ENTROPY, HALF_MSE, MAE
 from fastnn_kernels.native import fill, first_lanes, fma, lanes, load, lowest_one, mask_word, select, store, sum_lanes
 from fastnn_kernels.work import (
@@ -100,8 +100,8 @@ def _general_loss(code, yhat, d, n_out, scale):
 
 
 @kernel
-def _row_loss(code, act, beta, z, d, stride, n_out, width, scale):
-    """Loss of one row, its delta written over the targets in d."""
+def _row_loss(code, act, beta, z, kept, d, stride, n_out, width, scale):
+    """Loss of one row, its delta written over the targets in d; kept: what the derivative is computed from."""
     if code == CROSS_ENTROPY:
         return loss.cross_entropy(z, d, n_out, scale)
     if code == BINARY_CROSS_ENTROPY:
@@ -110,7 +110,7 @@ def _row_loss(code, act, beta, z, d, stride, n_out, width, scale):
     if act == activation.SOFTMAX:
         _softmax_delta(d, z, n_out)
     else:
-        activation.delta(act, beta, d, z, stride, 1, width)
+        activation.delta(act, beta, d, kept, stride, 1, width)
     return value
 
 
@@ -137,7 +137,10 @@ def losses(work, first, last, start, mean_over):
         if not fused:
             activate(act, beta, z, stride, 1, width, n_out)
         hits += _hits(work, sample, border, z, d, n_out)
-        value = per_row * _row_loss(code, act, beta, z, d, stride, n_out, width, scale)
+        kept = work.space + (at(work, layer, Z) + row * stride)
+        value = per_row * _row_loss(code, act, beta, z, kept, d, stride, n_out, width, scale)
+        if act == activation.CUSTOM:
+            rowwise.delta(work, layer, row, row + 1)
         work.space[work.numbers[LOSSES] + row] = value
         finite = finite and np.isfinite(value)
     return hits, finite

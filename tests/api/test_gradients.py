@@ -29,6 +29,12 @@ HIDDEN = {
     "leaky_relu": fn.LeakyReLU(0.2),
     "elu": fn.ELU(0.7),
     "softplus": fn.Softplus(),
+    "noisy_relu": fn.NoisyReLU(),
+    "gelu": fn.GELU(),
+    "silu": fn.SiLU(),
+    "hard_sigmoid": fn.HardSigmoid(),
+    "hard_tanh": fn.HardTanh(),
+    "hard_swish": fn.HardSwish(),
 }
 OUTPUTS = {**HIDDEN, "softmax": fn.Softmax()}
 PAIRS = [(output, loss) for output in OUTPUTS for loss in ("mse", "half_mse", "mae")]
