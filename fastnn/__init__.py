@@ -19,6 +19,7 @@ from fastnn.activations import (
     Threshold,
 )
 from fastnn.callbacks import Callback, EarlyStopping
+from fastnn.custom import CustomActivation
 from fastnn.errors import DivergenceError, FastnnError, FileError, InputError
 from fastnn.initializers import GlorotNormal, GlorotUniform, HeNormal, HeUniform
 from fastnn.layers import Dense
@@ -46,6 +47,7 @@ __all__ = [
     "Constant",
     "Cosine",
     "CrossEntropy",
+    "CustomActivation",
     "Dense",
     "DivergenceError",
     "EarlyStopping",

@@ -6,6 +6,9 @@ Formulas are in fastnn_kernels.activation; g is the derivative.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 from fastnn import checks
 from fastnn.errors import InputError
@@ -20,6 +23,19 @@ class Activation:
     @property
     def code(self) -> int:
         return kernels.CODES[family.name(self)]
+
+    @property
+    def label(self) -> str:
+        """What it is called in words about a network."""
+        return family.name(self)
+
+    def describe(self) -> dict[str, Any]:
+        """Name and constants, for files."""
+        return family.describe(self)
+
+    def addresses(self, dtype: np.dtype) -> tuple[int, int]:
+        """Of a user's compiled function and derivative for a dtype; 0 where the kernels have their own."""
+        return 0, 0
 
     @property
     def constant(self) -> float:

@@ -59,6 +59,8 @@ def open_session(
     """Lay out a session over the given samples of X, `rows` rows at a time."""
     dtype, empty = net.dtype, np.zeros(0, net.dtype)
     space = layout.workspace(net.layout, rows, threads, stochastic)
+    addresses = [layer.function.addresses(dtype) for layer in net.layers]
+    space.table[1:, [layout.FUNCTION, layout.DERIVATIVE]] = addresses
     normalization = net.normalization
     numbers = _numbers(net, space, targets, loss, len(samples))
     numbers[work.OPTIMIZER], numbers[work.STOCHASTIC] = optimizer_code, stochastic
