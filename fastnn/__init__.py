@@ -21,7 +21,15 @@ from fastnn.activations import (
 from fastnn.callbacks import Callback, EarlyStopping
 from fastnn.custom import CustomActivation
 from fastnn.errors import DivergenceError, FastnnError, FileError, InputError
-from fastnn.initializers import GlorotNormal, GlorotUniform, HeNormal, HeUniform
+from fastnn.initializers import (
+    GlorotNormal,
+    GlorotUniform,
+    HeNormal,
+    HeUniform,
+    LecunNormal,
+    LecunUniform,
+    Orthogonal,
+)
 from fastnn.layers import Dense
 from fastnn.losses import MAE, MSE, BinaryCrossEntropy, CrossEntropy, HalfMSE
 from fastnn.network import MLP
@@ -66,10 +74,13 @@ __all__ = [
     "InputError",
     "InverseTime",
     "LeakyReLU",
+    "LecunNormal",
+    "LecunUniform",
     "Linear",
     "Momentum",
     "Nesterov",
     "NoisyReLU",
+    "Orthogonal",
     "ReLU",
     "SiLU",
     "Sigmoid",
