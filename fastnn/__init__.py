@@ -1,12 +1,37 @@
 """fastnn: the fastest way to train multilayer perceptrons in Python."""
 
 from fastnn import data, errors, plots
-from fastnn.activations import ELU, LeakyReLU, Linear, ReLU, Sigmoid, Softmax, Softplus, Tanh, Threshold
+from fastnn.activations import (
+    ELU,
+    GELU,
+    HardSigmoid,
+    HardSwish,
+    HardTanh,
+    LeakyReLU,
+    Linear,
+    NoisyReLU,
+    ReLU,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Softplus,
+    Tanh,
+    Threshold,
+)
 from fastnn.callbacks import Callback, EarlyStopping
+from fastnn.custom import CustomActivation, CustomLoss
 from fastnn.errors import DivergenceError, FastnnError, FileError, InputError
-from fastnn.initializers import GlorotNormal, GlorotUniform, HeNormal, HeUniform
+from fastnn.initializers import (
+    GlorotNormal,
+    GlorotUniform,
+    HeNormal,
+    HeUniform,
+    LecunNormal,
+    LecunUniform,
+    Orthogonal,
+)
 from fastnn.layers import Dense
-from fastnn.losses import MAE, MSE, BinaryCrossEntropy, CrossEntropy, CustomLoss, HalfMSE, Huber, Poisson
+from fastnn.losses import MAE, MSE, BinaryCrossEntropy, CrossEntropy, HalfMSE, Huber, Poisson
 from fastnn.network import MLP
 from fastnn.optimizers import SGD, Adam, Momentum, Nesterov
 from fastnn.penalties import L1, L2
@@ -17,6 +42,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ELU",
+    "GELU",
     "L1",
     "L2",
     "MAE",
@@ -29,6 +55,7 @@ __all__ = [
     "Constant",
     "Cosine",
     "CrossEntropy",
+    "CustomActivation",
     "CustomLoss",
     "Dense",
     "DivergenceError",
@@ -39,6 +66,9 @@ __all__ = [
     "GlorotNormal",
     "GlorotUniform",
     "HalfMSE",
+    "HardSigmoid",
+    "HardSwish",
+    "HardTanh",
     "HeNormal",
     "HeUniform",
     "History",
@@ -46,11 +76,16 @@ __all__ = [
     "InputError",
     "InverseTime",
     "LeakyReLU",
+    "LecunNormal",
+    "LecunUniform",
     "Linear",
     "Momentum",
     "Nesterov",
+    "NoisyReLU",
+    "Orthogonal",
     "Poisson",
     "ReLU",
+    "SiLU",
     "Sigmoid",
     "Softmax",
     "Softplus",

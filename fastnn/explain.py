@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fastnn import activations, session
+from fastnn import session
 from fastnn_kernels import layout, machine
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ def summary(net: MLP) -> str:
     for number, layer in enumerate(net.layers, start=1):
         count = (net.layout.sizes[number - 1] + 1) * layer.units
         total += count
-        rows.append((f"dense {number}", f"{layer.units:,}", activations.family.name(layer.function), f"{count:,}"))
+        rows.append((f"dense {number}", f"{layer.units:,}", layer.function.label, f"{count:,}"))
     lines = [f"{a:<10}{b:>9}  {c:<12}{d:>14}".rstrip() for a, b, c, d in rows]
     return "\n".join([*lines, f"{total:,} parameters, {net.dtype}"])
 

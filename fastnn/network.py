@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from fastnn import activations, checks, explain, initializers, inputs, optimizers, penalties, schedules, session
 from fastnn import callbacks as callbacks_module
+from fastnn import checks, explain, initializers, inputs, optimizers, penalties, schedules, session
 from fastnn import progress as progress_module
 from fastnn.activations import Softmax
+from fastnn.custom import CustomActivation
 from fastnn.data.normalize import Normalization
 from fastnn.errors import InputError
 from fastnn.fitted import Fitted, LastRun
@@ -235,11 +236,14 @@ class MLP:
         checkpoint.save(self, path)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> MLP:
-        """A network as it was saved. Raises FileError for what is no such file."""
+    def load(cls, path: str | os.PathLike[str], custom: Mapping[str, CustomActivation] | None = None) -> MLP:
+        """A network as it was saved. custom: its own activations by name, since a file holds no functions.
+
+        Raises FileError for what is no such file, or needs activations that are not given.
+        """
         from fastnn.files import checkpoint
 
-        return checkpoint.load(path)
+        return checkpoint.load(path, custom)
 
     def summary(self) -> str:
         """A table of the layers with their parameters."""
@@ -251,7 +255,7 @@ class MLP:
 
     def __repr__(self) -> str:
         sizes = "-".join(str(size) for size in self.layout.sizes)
-        names = ", ".join(activations.family.name(layer.function) for layer in self.layers)
+        names = ", ".join(layer.function.label for layer in self.layers)
         return f"MLP({sizes}; {names}; {self.dtype})"
 
 

@@ -53,19 +53,19 @@ def open_session(
     state: np.ndarray | None = None,
     gradient: np.ndarray | None = None,
     kept: np.ndarray | None = None,
-    shuffle_seed: int | None = None,
+    shuffle: bool = False,
     stochastic: bool = False,
     weights: np.ndarray | None = None,
 ) -> Session:
     """Lay out a session over the given samples of X, `rows` rows at a time."""
     dtype, empty = net.dtype, np.zeros(0, net.dtype)
     space = layout.workspace(net.layout, rows, threads, stochastic)
+    addresses = [layer.function.addresses(dtype) for layer in net.layers]
+    space.table[1:, [layout.FUNCTION, layout.DERIVATIVE]] = addresses
     normalization = net.normalization
     numbers = _numbers(net, space, targets, loss, len(samples))
     numbers[work.OPTIMIZER], numbers[work.STOCHASTIC] = optimizer_code, stochastic
-    numbers[work.WEIGHTED] = weights is not None
-    if shuffle_seed is not None:
-        numbers[work.SEED], numbers[work.SHUFFLED] = shuffle_seed, 1
+    numbers[work.SHUFFLED], numbers[work.WEIGHTED] = shuffle, weights is not None
     arrays = Arrays(
         table=np.ascontiguousarray(space.table),
         numbers=numbers,
@@ -103,6 +103,7 @@ def _numbers(net: MLP, space: layout.Workspace, targets: Targets | None, loss: L
     numbers[work.COLUMNS_IN] = net.n_in
     numbers[work.NORMALIZED] = net.normalization is not None
     numbers[work.SAMPLES] = samples
+    numbers[work.SEED] = net.seed
     if targets is not None:
         numbers[work.TARGET], numbers[work.ACCURACY] = targets.kind, targets.accuracy
     return numbers

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +18,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from fastnn import activations, initializers, losses
+from fastnn.activations import Activation
+from fastnn.custom import CustomActivation, CustomLoss
 from fastnn.data.normalize import METHODS, Normalization
-from fastnn.errors import FastnnError, FileError
+from fastnn.errors import FastnnError, FileError, InputError
 from fastnn.files.atomic import replacing
 from fastnn.layers import Dense
 
@@ -43,9 +47,7 @@ def save(net: MLP, path: str | os.PathLike[str]) -> None:
 def _describe(net: MLP) -> dict[str, Any]:
     return {
         "n_in": net.n_in,
-        "layers": [
-            {"units": layer.units, "activation": activations.family.describe(layer.function)} for layer in net.layers
-        ],
+        "layers": [{"units": layer.units, "activation": layer.function.describe()} for layer in net.layers],
         "dtype": net.dtype.name,
         "seed": net.seed,
         "init": initializers.family.describe(net.init),
@@ -57,19 +59,26 @@ def _describe(net: MLP) -> dict[str, Any]:
 
 def _describe_loss(loss: losses.Loss | None) -> dict[str, Any] | None:
     """None without a loss, and for a custom one: a file holds no code."""
-    return None if loss is None or isinstance(loss, losses.CustomLoss) else losses.family.describe(loss)
+    return None if loss is None or isinstance(loss, CustomLoss) else losses.family.describe(loss)
 
 
-def load(path: str | os.PathLike[str]) -> MLP:
-    """Read a network. Raises FileError for a missing, foreign, truncated or newer file."""
+def load(path: str | os.PathLike[str], custom: Mapping[str, CustomActivation] | None = None) -> MLP:
+    """Read a network. Raises FileError for a missing, foreign, truncated or newer file.
+
+    custom: the users' own activations by name; FileError where one is missing, since a file holds no functions.
+    """
     source = Path(path)
+    given = _own_activations(custom)
     if not source.is_file():
         raise FileError(f"there is no file {source}")
     try:
         with safe_open(source, framework="numpy") as file:
             metadata = file.metadata() or {}
             _check_format(source, metadata)
-            return _build(json.loads(metadata["architecture"]), file)
+            described = json.loads(metadata["architecture"])
+            return _build(
+                described, [_activation(source, row["activation"], given) for row in described["layers"]], file
+            )
     except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
         if isinstance(error, FileError):
             raise
@@ -88,10 +97,29 @@ def _check_format(source: Path, metadata: dict[str, str]) -> None:
         )
 
 
-def _build(described: dict[str, Any], file: Any) -> MLP:
+def _own_activations(custom: Any) -> dict[str, CustomActivation]:
+    given = {} if custom is None else custom
+    if not isinstance(given, Mapping) or not all(isinstance(one, CustomActivation) for one in given.values()):
+        raise InputError(f"custom must map names to fastnn.CustomActivation objects, got {custom!r}")
+    return dict(given)
+
+
+def _activation(source: Path, described: dict[str, Any], custom: dict[str, CustomActivation]) -> Activation:
+    if described["name"] != "custom":
+        return activations.family.build(described)
+    name = described["function"]
+    if name not in custom:
+        raise FileError(
+            f"{source} has the custom activation {name!r}, whose functions no file holds: give them with "
+            f"MLP.load(path, custom={{{name!r}: fastnn.CustomActivation(function, derivative)}})"
+        )
+    return replace(custom[name], name=name)
+
+
+def _build(described: dict[str, Any], functions: list[Activation], file: Any) -> MLP:
     from fastnn.network import MLP
 
-    layers = [Dense(row["units"], activations.family.build(row["activation"])) for row in described["layers"]]
+    layers = [Dense(row["units"], one) for row, one in zip(described["layers"], functions, strict=True)]
     net = MLP(
         described["n_in"],
         layers,

@@ -9,9 +9,9 @@ narrow. The inner sum runs over its whole length in one order, so that results d
 are rounded up to UNIT: A, D and scratch have room for that.
 """
 
-from fastnn_kernels import activation
+from fastnn_kernels import activation, rowwise
 from fastnn_kernels.jit import kernel
-from fastnn_kernels.layout import ACTIVATION, DEPTH, N_IN, N_OUT, STRIDE, WIDTH, A, B, D, W
+from fastnn_kernels.layout import ACTIVATION, DEPTH, N_IN, N_OUT, STRIDE, WIDTH, A, B, D, W, Z
 from fastnn_kernels.machine import UNIT
 from fastnn_kernels.native import (
     fill,
@@ -95,6 +95,8 @@ def feed(work, layer, first, last, act, now):
     x = work.space + (at(work, below, A) + first * x_stride)
     z = work.space + (at(work, layer, A) + first * z_stride)
     weight, bias = work.params + at(work, layer, W), work.params + at(work, layer, B)
+    by_rows = rowwise.applies(act, now)
+    panel_act = activation.LINEAR if by_rows else act
     panel = 2 * lanes(z)
     for column in range(0, width, panel):
         columns = min(panel, width - column)
@@ -102,7 +104,10 @@ def feed(work, layer, first, last, act, now):
         product_rows(
             x, x_stride, 1, b, columns, z + column, z_stride, n_in, last - first, columns, FROM_ROW, bias + column
         )
-        activation.feed(act, work.betas[layer], z + column, z_stride, last - first, columns)
+        rowwise.keep_z(work, layer, first, last - first, column, columns)
+        activation.feed(panel_act, work.betas[layer], z + column, z_stride, last - first, columns)
+    if by_rows:
+        rowwise.feed(work, layer, first, last, act, now)
 
 
 @kernel
@@ -124,7 +129,7 @@ def delta(work, layer, first, last, now, scratch):
     d_stride, x_stride = at(work, above, STRIDE), at(work, layer, STRIDE)
     n_out, width = at(work, above, N_OUT), at(work, layer, WIDTH)
     d = work.space + (at(work, above, D) + first * d_stride)
-    a = work.space + (at(work, layer, A) + first * x_stride)
+    a = work.space + (at(work, layer, Z) + first * x_stride)
     dx = work.space + (at(work, layer, D) + first * x_stride)
     act, beta = at(work, layer, ACTIVATION), work.betas[layer]
     panel = 2 * lanes(dx)
@@ -134,6 +139,8 @@ def delta(work, layer, first, last, now, scratch):
         transpose_rows(work, above, column, columns, scratch)
         product_rows(d, d_stride, 1, scratch, columns, c, x_stride, n_out, last - first, columns, FROM_ZERO, c)
         activation.delta(act, beta, c, a + column, x_stride, last - first, columns)
+    if act == activation.CUSTOM:
+        rowwise.delta(work, layer, first, last)
 
 
 @kernel

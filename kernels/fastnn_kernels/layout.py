@@ -18,6 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from fastnn_kernels import machine
+from fastnn_kernels.activation import NOISY_RELU, needs_z
+from fastnn_kernels.rng import GROUP
 
 # Columns of the layer table. Row 0 is the input, row l the layer l.
 N_IN = 0  # neurons before the layer
@@ -31,7 +33,11 @@ T = 7  # offset of the transposed panels in the workspace
 A = 8  # offset of the activations in the workspace
 D = 9  # offset of the deltas in the workspace
 ACTIVATION = 10  # code, see activation.py
-COLUMNS = 11
+Z = 11  # offset of what the activation's derivative is computed from: pre-activations, laid out as A, or A itself
+DRAWS = 12  # offset of room for noisy ReLU's random numbers: a row of whole GROUPs for every UNIT rows
+FUNCTION = 13  # address of a user's own activation, see rowwise.py
+DERIVATIVE = 14  # address of its derivative
+COLUMNS = 15
 
 ALIGNMENT = 64  # bytes: a cache line
 
@@ -112,6 +118,13 @@ def workspace(layout: Parameters, rows: int, threads: int, stochastic: bool = Fa
         for column in (A, D) if layer else (A,):
             row[column] = count
             count = _aligned(count + rows * row[STRIDE], dtype)
+        row[Z] = row[A]
+        if needs_z(row[ACTIVATION]):
+            row[Z] = count
+            count = _aligned(count + rows * row[STRIDE], dtype)
+        if row[ACTIVATION] == NOISY_RELU:
+            row[DRAWS] = count
+            count = _aligned(count + rows // machine.UNIT * round_up(row[WIDTH], GROUP), dtype)
         if layer > 1 and stochastic:
             row[T] = count
             count = _aligned(count + row[WIDTH] * row[DEPTH], dtype)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastnn_kernels import activation, dense, optimizer, output
+from fastnn_kernels import dense, optimizer, output, rowwise
 from fastnn_kernels.gradient import gradients
 from fastnn_kernels.jit import kernel
 from fastnn_kernels.layout import ACTIVATION, STRIDE, A
@@ -61,7 +61,7 @@ def feed_hidden(work, first, last, now):
     layers = work.numbers[LAYERS]
     for layer in range(1, layers):
         dense.feed(work, layer, first, last, at(work, layer, ACTIVATION), now)
-    dense.feed(work, layers, first, last, activation.LINEAR, now)
+    dense.feed(work, layers, first, last, rowwise.before_output(at(work, layers, ACTIVATION)), now)
 
 
 @kernel
@@ -97,7 +97,7 @@ def step(work, rank, size, start, count, t):
         units_first, units_last = share((here + UNIT - 1) // UNIT, rank, size)
         first, last = units_first * UNIT, min(units_last * UNIT, here)
         if first < last:
-            now = Now(t, begin, True)
+            now = Now(t, begin, work.numbers[OPTIMIZER] != optimizer.NONE)
             feed_hidden(work, first, last, now)
             found, finite = output.losses(work, first, last, begin, count)
             hits += found
