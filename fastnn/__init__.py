@@ -8,6 +8,7 @@ from fastnn.initializers import GlorotNormal, GlorotUniform, HeNormal, HeUniform
 from fastnn.layers import Dense
 from fastnn.losses import MAE, MSE, BinaryCrossEntropy, CrossEntropy, HalfMSE
 from fastnn.network import MLP
+from fastnn.norms import BatchNorm, LayerNorm, NormState
 from fastnn.optimizers import SGD, Adam, Momentum, Nesterov
 from fastnn.penalties import L1, L2
 from fastnn.schedules import Constant, Cosine, Exponential, InverseTime, StepDecay
@@ -24,6 +25,7 @@ __all__ = [
     "MSE",
     "SGD",
     "Adam",
+    "BatchNorm",
     "BinaryCrossEntropy",
     "Callback",
     "Constant",
@@ -43,10 +45,12 @@ __all__ = [
     "History",
     "InputError",
     "InverseTime",
+    "LayerNorm",
     "LeakyReLU",
     "Linear",
     "Momentum",
     "Nesterov",
+    "NormState",
     "ReLU",
     "Sigmoid",
     "Softmax",

@@ -9,9 +9,9 @@ narrow. The inner sum runs over its whole length in one order, so that results d
 are rounded up to UNIT: A, D and scratch have room for that.
 """
 
-from fastnn_kernels import activation
+from fastnn_kernels import activation, norm
 from fastnn_kernels.jit import kernel
-from fastnn_kernels.layout import ACTIVATION, DEPTH, N_IN, N_OUT, STRIDE, WIDTH, A, B, D, W
+from fastnn_kernels.layout import ACTIVATION, DEPTH, N_IN, N_OUT, NO_NORM, NORM, STRIDE, WIDTH, A, B, D, W
 from fastnn_kernels.machine import UNIT
 from fastnn_kernels.native import (
     fill,
@@ -88,13 +88,17 @@ def product_rows(a, row_stride, k_stride, b, b_stride, c, c_stride, depth, rows,
 
 @kernel
 def feed(work, layer, first, last, act, now):
-    """A of the layer, rows first to last, from A of the layer below; act: the activation's code; now: of step.py."""
+    """A of the layer, rows first to last, from A of the layer below; act: the activation's code; now: of step.py.
+
+    False where the team is told to leave: batch normalization meets.
+    """
     below = layer - 1
     x_stride, z_stride = at(work, below, STRIDE), at(work, layer, STRIDE)
     n_in, depth, width = at(work, layer, N_IN), at(work, layer, DEPTH), at(work, layer, WIDTH)
     x = work.space + (at(work, below, A) + first * x_stride)
     z = work.space + (at(work, layer, A) + first * z_stride)
     weight, bias = work.params + at(work, layer, W), work.params + at(work, layer, B)
+    has_norm = at(work, layer, NORM) != NO_NORM
     panel = 2 * lanes(z)
     for column in range(0, width, panel):
         columns = min(panel, width - column)
@@ -102,7 +106,13 @@ def feed(work, layer, first, last, act, now):
         product_rows(
             x, x_stride, 1, b, columns, z + column, z_stride, n_in, last - first, columns, FROM_ROW, bias + column
         )
-        activation.feed(act, work.betas[layer], z + column, z_stride, last - first, columns)
+        if not has_norm:
+            activation.feed(act, work.betas[layer], z + column, z_stride, last - first, columns)
+    if has_norm:
+        if not norm.feed(work, layer, first, last, now):
+            return False
+        activation.feed(act, work.betas[layer], z, z_stride, last - first, width)
+    return True
 
 
 @kernel
@@ -119,7 +129,10 @@ def transpose_rows(work, layer, k, rows, out):
 
 @kernel
 def delta(work, layer, first, last, now, scratch):
-    """D of the layer, rows first to last, from D of the layer above; scratch: the thread's."""
+    """D of the layer, rows first to last, from D of the layer above; scratch: the thread's.
+
+    False where the team is told to leave.
+    """
     above = layer + 1
     d_stride, x_stride = at(work, above, STRIDE), at(work, layer, STRIDE)
     n_out, width = at(work, above, N_OUT), at(work, layer, WIDTH)
@@ -134,6 +147,7 @@ def delta(work, layer, first, last, now, scratch):
         transpose_rows(work, above, column, columns, scratch)
         product_rows(d, d_stride, 1, scratch, columns, c, x_stride, n_out, last - first, columns, FROM_ZERO, c)
         activation.delta(act, beta, c, a + column, x_stride, last - first, columns)
+    return at(work, layer, NORM) == NO_NORM or norm.delta(work, layer, first, last, now)
 
 
 @kernel

@@ -30,7 +30,8 @@ SAMPLES = 14  # rows that take part
 STOCHASTIC = 15  # whether steps are of one sample, as stochastic.py does them
 BLOCK = 16  # offset of stochastic.py's scratch in the workspace
 KEPT_AT = 17  # the step after which the weights were last kept
-NUMBERS = 18
+RUNNING_SIZE = 18  # elements of the running averages; 0 where no layer has batch normalization
+NUMBERS = 19
 
 LABELS, DENSE = 0, 1
 NOTHING, CLASSES, BINARY = 0, 1, 2
@@ -43,7 +44,8 @@ class Arrays(NamedTuple):
     params, gradient, kept: float, flat; state: float, two flat vectors behind each other, as far as the optimizer
     has them; space: float, the workspace; X: float (samples, n_in), C order; shift, scale: float (n_in,); labels:
     int32 (samples,) and targets: float (samples, n_out), one of them empty; samples: int64, rows of X that take part;
-    order: int64, as long as samples; indices: int64 (n_in,) where steps are of one sample; words: int64, see team.py.
+    order: int64, as long as samples; indices: int64 (n_in,) where steps are of one sample; words: int64, see team.py;
+    norms: float64, norm.CONSTANTS per row of the table; running, kept_running: float, see layout.RUNNING.
     """
 
     table: np.ndarray
@@ -64,6 +66,9 @@ class Arrays(NamedTuple):
     order: np.ndarray
     indices: np.ndarray
     words: np.ndarray
+    norms: np.ndarray
+    running: np.ndarray
+    kept_running: np.ndarray
 
     def addresses(self) -> np.ndarray:
         """int64, one address an array. They hold as long as this object lives.
@@ -94,6 +99,9 @@ class Work(NamedTuple):
     order: object
     indices: object
     words: object
+    norms: object
+    running: object
+    kept_running: object
 
 
 @inline
@@ -119,6 +127,9 @@ def open_work(params, addresses):
         pointer(np.int64, a[15]),
         pointer(np.int64, a[16]),
         pointer(np.int64, a[17]),
+        pointer(np.float64, a[18]),
+        pointer(params, a[19]),
+        pointer(params, a[20]),
     )
 
 
