@@ -182,7 +182,7 @@ def _checked(what: str, given: Any, known: NormState | None, dtype: np.dtype) ->
     if known is None or not isinstance(given, NormState):
         if given is None and known is None:
             return []
-        wanted = "None, since the layer has no norm" if known is None else "a fastnn.norms.NormState"
+        wanted = "None, since the layer has no norm" if known is None else "a fastnn.NormState"
         raise InputError(f"{what} must be {wanted}, got {given!r}")
     arrays = []
     for name, old in vars(known).items():
