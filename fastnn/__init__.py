@@ -33,6 +33,7 @@ from fastnn.initializers import (
 from fastnn.layers import Dense
 from fastnn.losses import MAE, MSE, BinaryCrossEntropy, CrossEntropy, HalfMSE, Huber, Poisson
 from fastnn.network import MLP
+from fastnn.norms import BatchNorm, LayerNorm, NormState
 from fastnn.optimizers import SGD, Adam, Momentum, Nesterov
 from fastnn.penalties import L1, L2
 from fastnn.schedules import Constant, Cosine, Exponential, InverseTime, StepDecay
@@ -50,6 +51,7 @@ __all__ = [
     "MSE",
     "SGD",
     "Adam",
+    "BatchNorm",
     "BinaryCrossEntropy",
     "Callback",
     "Constant",
@@ -75,6 +77,7 @@ __all__ = [
     "Huber",
     "InputError",
     "InverseTime",
+    "LayerNorm",
     "LeakyReLU",
     "LecunNormal",
     "LecunUniform",
@@ -82,6 +85,7 @@ __all__ = [
     "Momentum",
     "Nesterov",
     "NoisyReLU",
+    "NormState",
     "Orthogonal",
     "Poisson",
     "ReLU",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fastnn import session
+from fastnn import norms, session
 from fastnn_kernels import layout, machine
 
 if TYPE_CHECKING:
@@ -12,14 +12,17 @@ if TYPE_CHECKING:
 
 
 def summary(net: MLP) -> str:
-    """A line per layer: neurons, activation, parameters."""
+    """A line per layer: neurons, normalization and activation, parameters."""
     rows = [("layer", "neurons", "activation", "parameters"), ("input", str(net.n_in), "", "")]
     total = 0
     for number, layer in enumerate(net.layers, start=1):
-        count = (net.layout.sizes[number - 1] + 1) * layer.units
+        norm = "" if layer.norm is None else f"{norms.family.name(layer.norm)} norm, "
+        count = (net.layout.sizes[number - 1] + (3 if norm else 1)) * layer.units
         total += count
-        rows.append((f"dense {number}", f"{layer.units:,}", layer.function.label, f"{count:,}"))
-    lines = [f"{a:<10}{b:>9}  {c:<12}{d:>14}".rstrip() for a, b, c, d in rows]
+        what = norm + layer.function.label
+        rows.append((f"dense {number}", f"{layer.units:,}", what, f"{count:,}"))
+    wide = max(12, *(len(c) + 1 for _, _, c, _ in rows))
+    lines = [f"{a:<10}{b:>9}  {c:<{wide}}{d:>14}".rstrip() for a, b, c, d in rows]
     return "\n".join([*lines, f"{total:,} parameters, {net.dtype}"])
 
 
@@ -28,7 +31,7 @@ def explain(net: MLP, batch: int) -> str:
     facts = machine.describe()
     flops = session.flops_per_sample(net) * batch
     threads = session.choose_threads(net, batch, None)
-    rows = min(batch, session.PASS_ROWS)
+    rows = session.pass_rows(net, batch)
     space = layout.workspace(net.layout, rows, threads)
     lines = [
         f"processor   {facts['processor']}, {facts['vector']}",

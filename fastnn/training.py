@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastnn import penalties, session
+from fastnn import norms, penalties, session
 from fastnn.callbacks import Callback
 from fastnn.errors import DivergenceError
 from fastnn.losses import Loss
@@ -88,7 +88,7 @@ class Run:
 
     def _open(self) -> session.Session:
         settings, net = self.settings, self.net
-        rows = min(settings.batch, session.PASS_ROWS)
+        rows = session.pass_rows(net, settings.batch)
         constants = settings.optimizer.constants()
         l1, l2 = penalties.rates(settings.penalty, self.samples)
         constants[optimizer.PENALTY_L1], constants[optimizer.PENALTY_L2] = l1, l2
@@ -110,7 +110,7 @@ class Run:
             gradient=np.zeros_like(net.params) if in_parts else None,
             kept=net.params.copy(),
             shuffle=settings.shuffle,
-            stochastic=settings.is_stochastic and not any(layer.function.is_noisy for layer in net.layers),
+            stochastic=settings.is_stochastic and _suits_single_samples(net),
             weights=self.training.weights,
         )
         opened.arrays.numbers[work.KEPT_AT] = self.state.steps
@@ -200,6 +200,7 @@ class Run:
         step = int(words[team.PROGRESS]) - int(words[team.EPOCH]) * self.steps_per_epoch + 1
         at_epoch, at_step = self.epochs_done + 1, min(step, self.steps_per_epoch)
         self.net.params[:] = self.session.arrays.kept
+        self.net.running[:] = self.session.arrays.kept_running
         self.state.values[:] = 0
         self.state.steps = 0
         raise DivergenceError(
@@ -209,3 +210,8 @@ class Run:
             at_epoch,
             at_step,
         )
+
+
+def _suits_single_samples(net: MLP) -> bool:
+    """Whether the path for steps of one sample knows all that the layers do."""
+    return not norms.has_norm(net) and not any(layer.function.is_noisy for layer in net.layers)

@@ -1,7 +1,8 @@
 """Networks in safetensors files.
 
 Tensors: layers.N.weight (n_in, n_out) and layers.N.bias (n_out,) for N from 0, normalization.shift and .scale where
-there is one. Metadata: format "fastnn", version, and architecture as JSON. Nothing in a file is ever executed.
+there is one; of layers with a norm also layers.N.gamma and .beta, with batch norm .mean and .variance, all (n_out,).
+Metadata: format "fastnn", version, and architecture as JSON. Nothing in a file is ever executed.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from fastnn import activations, initializers, losses
+from fastnn import activations, initializers, losses, norms
 from fastnn.activations import Activation
 from fastnn.custom import CustomActivation, CustomLoss
 from fastnn.data.normalize import METHODS, Normalization
@@ -36,6 +37,9 @@ def save(net: MLP, path: str | os.PathLike[str]) -> None:
     tensors = {}
     for number, (weight, bias) in enumerate(net.weights):
         tensors[f"layers.{number}.weight"], tensors[f"layers.{number}.bias"] = weight, bias
+    for number, state in enumerate(net.norms):
+        if state is not None:
+            tensors |= {f"layers.{number}.{k}": array for k, array in vars(state).items() if array is not None}
     if net.normalization is not None:
         tensors["normalization.shift"] = np.ascontiguousarray(net.normalization.shift)
         tensors["normalization.scale"] = np.ascontiguousarray(net.normalization.scale)
@@ -47,7 +51,14 @@ def save(net: MLP, path: str | os.PathLike[str]) -> None:
 def _describe(net: MLP) -> dict[str, Any]:
     return {
         "n_in": net.n_in,
-        "layers": [{"units": layer.units, "activation": layer.function.describe()} for layer in net.layers],
+        "layers": [
+            {
+                "units": layer.units,
+                "activation": layer.function.describe(),
+                "norm": None if layer.norm is None else norms.family.describe(layer.norm),
+            }
+            for layer in net.layers
+        ],
         "dtype": net.dtype.name,
         "seed": net.seed,
         "init": initializers.family.describe(net.init),
@@ -119,7 +130,7 @@ def _activation(source: Path, described: dict[str, Any], custom: dict[str, Custo
 def _build(described: dict[str, Any], functions: list[Activation], file: Any) -> MLP:
     from fastnn.network import MLP
 
-    layers = [Dense(row["units"], one) for row, one in zip(described["layers"], functions, strict=True)]
+    layers = [_layer(row, one) for row, one in zip(described["layers"], functions, strict=True)]
     net = MLP(
         described["n_in"],
         layers,
@@ -131,6 +142,7 @@ def _build(described: dict[str, Any], functions: list[Activation], file: Any) ->
         (file.get_tensor(f"layers.{number}.weight"), file.get_tensor(f"layers.{number}.bias"))
         for number in range(len(layers))
     )
+    net.set_norms(_norm_state(file, number, state) for number, state in enumerate(net.norms))
     if described["loss"] is not None:
         net.fitted.loss = losses.family.build(described["loss"])
     if described["classes"] is not None:
@@ -139,6 +151,20 @@ def _build(described: dict[str, Any], functions: list[Activation], file: Any) ->
         shift, scale = file.get_tensor("normalization.shift"), file.get_tensor("normalization.scale")
         net.fitted.normalization = _normalization(described["normalization"], shift, scale, net.n_in)
     return net
+
+
+def _layer(row: dict[str, Any], function: Activation) -> Dense:
+    described = row.get("norm")
+    norm = None if described is None else norms.family.build(described)
+    return Dense(row["units"], function, norm=norm)
+
+
+def _norm_state(file: Any, number: int, new: norms.NormState | None) -> norms.NormState | None:
+    """The state that a file holds in the place of a new one."""
+    if new is None:
+        return None
+    names = [name for name, array in vars(new).items() if array is not None]
+    return norms.NormState(**{name: file.get_tensor(f"layers.{number}.{name}") for name in names})
 
 
 def _classes(labels: list, n_out: int) -> np.ndarray:

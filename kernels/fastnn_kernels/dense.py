@@ -9,9 +9,9 @@ narrow. The inner sum runs over its whole length in one order, so that results d
 are rounded up to UNIT: A, D and scratch have room for that.
 """
 
-from fastnn_kernels import activation, rowwise
+from fastnn_kernels import activation, norm, rowwise
 from fastnn_kernels.jit import kernel
-from fastnn_kernels.layout import ACTIVATION, DEPTH, N_IN, N_OUT, STRIDE, WIDTH, A, B, D, W, Z
+from fastnn_kernels.layout import ACTIVATION, DEPTH, N_IN, N_OUT, NO_NORM, NORM, STRIDE, WIDTH, A, B, D, W, Z
 from fastnn_kernels.machine import UNIT
 from fastnn_kernels.native import (
     fill,
@@ -88,7 +88,10 @@ def product_rows(a, row_stride, k_stride, b, b_stride, c, c_stride, depth, rows,
 
 @kernel
 def feed(work, layer, first, last, act, now):
-    """A of the layer, rows first to last, from A of the layer below; act: the activation's code; now: of step.py."""
+    """A of the layer, rows first to last, from A of the layer below; act: the activation's code; now: of step.py.
+
+    False where the team is told to leave: batch normalization meets.
+    """
     below = layer - 1
     x_stride, z_stride = at(work, below, STRIDE), at(work, layer, STRIDE)
     n_in, depth, width = at(work, layer, N_IN), at(work, layer, DEPTH), at(work, layer, WIDTH)
@@ -97,6 +100,7 @@ def feed(work, layer, first, last, act, now):
     weight, bias = work.params + at(work, layer, W), work.params + at(work, layer, B)
     by_rows = rowwise.applies(act, now)
     panel_act = activation.LINEAR if by_rows else act
+    has_norm = at(work, layer, NORM) != NO_NORM
     panel = 2 * lanes(z)
     for column in range(0, width, panel):
         columns = min(panel, width - column)
@@ -104,10 +108,17 @@ def feed(work, layer, first, last, act, now):
         product_rows(
             x, x_stride, 1, b, columns, z + column, z_stride, n_in, last - first, columns, FROM_ROW, bias + column
         )
-        rowwise.keep_z(work, layer, first, last - first, column, columns)
-        activation.feed(panel_act, work.betas[layer], z + column, z_stride, last - first, columns)
+        if not has_norm:
+            rowwise.keep_z(work, layer, first, last - first, column, columns)
+            activation.feed(panel_act, work.betas[layer], z + column, z_stride, last - first, columns)
+    if has_norm:
+        if not norm.feed(work, layer, first, last, now):
+            return False
+        rowwise.keep_z(work, layer, first, last - first, 0, width)
+        activation.feed(panel_act, work.betas[layer], z, z_stride, last - first, width)
     if by_rows:
         rowwise.feed(work, layer, first, last, act, now)
+    return True
 
 
 @kernel
@@ -124,7 +135,10 @@ def transpose_rows(work, layer, k, rows, out):
 
 @kernel
 def delta(work, layer, first, last, now, scratch):
-    """D of the layer, rows first to last, from D of the layer above; scratch: the thread's."""
+    """D of the layer, rows first to last, from D of the layer above; scratch: the thread's.
+
+    False where the team is told to leave.
+    """
     above = layer + 1
     d_stride, x_stride = at(work, above, STRIDE), at(work, layer, STRIDE)
     n_out, width = at(work, above, N_OUT), at(work, layer, WIDTH)
@@ -141,6 +155,7 @@ def delta(work, layer, first, last, now, scratch):
         activation.delta(act, beta, c, a + column, x_stride, last - first, columns)
     if act == activation.CUSTOM:
         rowwise.delta(work, layer, first, last)
+    return at(work, layer, NORM) == NO_NORM or norm.delta(work, layer, first, last, now)
 
 
 @kernel

@@ -1,6 +1,6 @@
 """What Python calls: epochs of training, evaluation and prediction, each entered by every thread of a team."""
 
-from fastnn_kernels import output, penalty, stochastic
+from fastnn_kernels import norm, output, penalty, stochastic
 from fastnn_kernels.jit import entry, kernel
 from fastnn_kernels.layout import ACTIVATION, N_OUT, STRIDE, WIDTH, A
 from fastnn_kernels.native import fill, lanes, load, store, sum_lanes
@@ -54,7 +54,7 @@ def _check_share(work, rank, size):
     check = fill(work.params, 0.0)
     for i in range(first * n, last * n, n):
         check = check + load(work.params + i) * 0.0
-    if sum_lanes(check) != 0.0:
+    if sum_lanes(check) != 0.0 or (rank == 0 and not norm.is_finite(work)):
         raise_flag(work.words)
 
 
@@ -65,6 +65,8 @@ def _keep_share(work, rank, size):
     first, last = share(work.numbers[PARAMETERS] // n, rank, size)
     for i in range(first * n, last * n, n):
         store(work.kept + i, load(work.params + i))
+    if rank == 0:
+        norm.keep(work)
 
 
 @kernel
@@ -169,7 +171,7 @@ def evaluate(rank, size, params, addresses, block, losses, hits):
     for b in range(rank, losses.size, size):
         count = min(block, work.numbers[SAMPLES] - b * block)
         begin = b * block - first
-        feed_hidden(work, first, first + count, Now(0, begin, False))
+        feed_hidden(work, first, first + count, Now(0, begin, False, count, 0, 1))
         hits[b], _ = output.losses(work, first, first + count, begin, 1.0)
         total = 0.0
         for row in range(first, first + count):
@@ -189,7 +191,7 @@ def predict(rank, size, params, addresses, block, out):
     blocks = (work.numbers[SAMPLES] + block - 1) // block
     for b in range(rank, blocks, size):
         count = min(block, work.numbers[SAMPLES] - b * block)
-        feed_hidden(work, first, first + count, Now(0, b * block - first, False))
+        feed_hidden(work, first, first + count, Now(0, b * block - first, False, count, 0, 1))
         output.activate(act, beta, z, stride, count, width, n_out)
         for row in range(count):
             for j in range(n_out):

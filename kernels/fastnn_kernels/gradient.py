@@ -1,15 +1,16 @@
 """From deltas to new weights: gradients and updates, divided among the workers of a team.
 
 The unit of work is a group of up to NR rows of one panel of a layer's weights. The units of all layers form one line,
-panel by panel, and every worker takes a stretch of it; whoever has the first group of a panel does its bias.
+panel by panel, and every worker takes a stretch of it; whoever has the first group of a panel does its bias, gain and
+shift.
 """
 
 from typing import NamedTuple
 
-from fastnn_kernels import dense, optimizer, penalty
+from fastnn_kernels import dense, norm, optimizer, penalty
 from fastnn_kernels.dense import FROM_TARGET, FROM_ZERO
 from fastnn_kernels.jit import kernel
-from fastnn_kernels.layout import DEPTH, N_IN, STRIDE, WIDTH, B, D, W
+from fastnn_kernels.layout import BATCH_NORM, BETA, DEPTH, GAMMA, N_IN, NO_NORM, NORM, STRIDE, WIDTH, B, D, W
 from fastnn_kernels.native import lanes
 from fastnn_kernels.work import LAYERS, OPTIMIZER, PARAMETERS, SAMPLES, ask_for, at, scratch, share
 
@@ -80,12 +81,27 @@ def _weights(work, one, layer, column, columns, k, d, d_stride):
 
 @kernel
 def _bias(work, one, layer, column, columns, d, d_stride):
-    """Gradient and update of the bias of one panel."""
+    """Gradient and update of the bias of one panel. Batch normalization takes the bias off again: its gradient is 0."""
     offset = at(work, layer, B) + column
     g = _target(work, one, offset)
-    dense.bias_gradient(d, d_stride, columns, one.rows, g, not one.is_first)
+    rows = 0 if at(work, layer, NORM) == BATCH_NORM else one.rows
+    dense.bias_gradient(d, d_stride, columns, rows, g, not one.is_first)
     if one.is_last:
         _update(work, one, offset, g, columns)
+
+
+@kernel
+def _norm(work, one, layer, column, columns):
+    """Gradients and updates of gain and shift of one panel, and its running averages."""
+    for which in range(2):
+        offset = at(work, layer, BETA if which == norm.OF_BETA else GAMMA) + column
+        g = _target(work, one, offset)
+        d, stride, count = norm.deltas(work, layer, which, one.rows)
+        dense.bias_gradient(d + column, stride, columns, count, g, not one.is_first)
+        if one.is_last:
+            _update(work, one, offset, g, columns)
+    if at(work, layer, NORM) == BATCH_NORM and work.numbers[OPTIMIZER] != optimizer.NONE:
+        norm.average(work, layer, column, columns, one.rows)
 
 
 @kernel
@@ -99,6 +115,8 @@ def _panel(work, one, layer, column, first, last, unit):
         d, d_stride = one.packed, columns
     if first == 0:
         _bias(work, one, layer, column, columns, d, d_stride)
+        if at(work, layer, NORM) != NO_NORM:
+            _norm(work, one, layer, column, columns)
     for group in range(first, last):
         _ask_for_samples(work, one, unit + group - first)
         _weights(work, one, layer, column, columns, group * panel, d, d_stride)

@@ -230,7 +230,7 @@ def _block(work, start, rows, t):
     """The steps of `rows` samples from position `start` of the order, t steps before them; (loss, hits, finite)."""
     inputs = work.space + work.numbers[BLOCK]
     gram = inputs + at(work, 0, WIDTH) * work.numbers[ROWS]
-    now = Now(t + 1, start, True)
+    now = Now(t + 1, start, True, rows, 0, 1)
     gather(work, 0, rows, now)
     dense.feed(work, 1, 0, rows, activation.LINEAR, now)
     _gram(work, rows, inputs, gram)

@@ -32,7 +32,8 @@ BLOCK = 16  # offset of stochastic.py's scratch in the workspace
 KEPT_AT = 17  # the step after which the weights were last kept
 WEIGHTED = 18  # whether samples have weights
 CUSTOM_LOSS = 19  # address of the user's loss, see loss.py
-NUMBERS = 20
+RUNNING_SIZE = 20  # elements of the running averages; 0 where no layer has batch normalization
+NUMBERS = 21
 
 LABELS, DENSE = 0, 1
 NOTHING, CLASSES, BINARY = 0, 1, 2
@@ -46,7 +47,8 @@ class Arrays(NamedTuple):
     has them; space: float, the workspace; X: float (samples, n_in), C order; shift, scale: float (n_in,); labels:
     int32 (samples,) and targets: float (samples, n_out), one of them empty; samples: int64, rows of X that take part;
     order: int64, as long as samples; indices: int64 (n_in,) where steps are of one sample; words: int64, see team.py;
-    loss_constants: float64, see loss.py; weights: float (samples,) where samples have them.
+    loss_constants: float64, see loss.py; weights: float (samples,) where samples have them; norms: float64,
+    norm.CONSTANTS per row of the table; running, kept_running: float, see layout.RUNNING.
     """
 
     table: np.ndarray
@@ -69,6 +71,9 @@ class Arrays(NamedTuple):
     words: np.ndarray
     loss_constants: np.ndarray
     weights: np.ndarray
+    norms: np.ndarray
+    running: np.ndarray
+    kept_running: np.ndarray
 
     def addresses(self) -> np.ndarray:
         """int64, one address an array. They hold as long as this object lives.
@@ -101,6 +106,9 @@ class Work(NamedTuple):
     words: object
     loss_constants: object
     weights: object
+    norms: object
+    running: object
+    kept_running: object
 
 
 @inline
@@ -128,6 +136,9 @@ def open_work(params, addresses):
         pointer(np.int64, a[17]),
         pointer(np.float64, a[18]),
         pointer(params, a[19]),
+        pointer(np.float64, a[20]),
+        pointer(params, a[21]),
+        pointer(params, a[22]),
     )
 
 
