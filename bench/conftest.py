@@ -6,7 +6,7 @@ import functools
 
 import pytest
 
-from bench.limit import fma_limit
+from fastnn.bench.limit import fma_limit
 
 measured_limit = functools.cache(fma_limit)
 

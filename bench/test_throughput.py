@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import pytest
 
-from bench.environment import processors
-from bench.peers.fastnn_peer import Trainer
-from bench.workloads import WORKLOADS, Workload, parse
+from fastnn.bench.peers.fastnn_peer import Trainer
+from fastnn.bench.workloads import WORKLOADS, Workload, parse
+from fastnn_kernels.machine import processors
 
 THREADS = sorted({1, processors()})
 MODES = {"stochastic": 1, "minibatch": 128, "batch": "full"}
