@@ -164,7 +164,7 @@ def write_plot(comparisons: Sequence[Comparison], path: Path) -> None:
     panels = figure.subplots(len(groups), squeeze=False)[:, 0]
     for axes, (threads, group) in zip(panels, groups.items(), strict=True):
         _draw(axes, group)
-        axes.settitle(title(threads))
+        axes.set_title(title(threads))
     figure.savefig(path, dpi=150)
 
 

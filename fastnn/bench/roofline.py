@@ -41,6 +41,11 @@ class Point:
     limit_seconds: float
 
     @property
+    def is_named(self) -> bool:
+        """Whether the picture names it: there are many products, and deltas lie close together."""
+        return self.kind != "product" and not self.name.endswith(" delta")
+
+    @property
     def share(self) -> float:
         """The share of what the machine allows, 0 to 1."""
         return self.limit_seconds / self.seconds
@@ -157,8 +162,8 @@ def write_plot(points: Iterable[Point], path: Path) -> None:
         if here:
             x, y = [p.flops / p.moved for p in here], [p.flops / p.seconds / 1e9 for p in here]
             axes.scatter(x, y, marker=marker, s=22, label=kind, alpha=0.8, zorder=3)
-            if kind != "product":
-                for point, a, b in zip(here, x, y, strict=True):
+            for point, a, b in zip(here, x, y, strict=True):
+                if point.is_named:
                     axes.annotate(point.name, (a, b), fontsize=6, xytext=(3, 3), textcoords="offset points")
     axes.set(xscale="log", yscale="log", xlim=(lowest, highest), title="Roofline, 1 thread")
     axes.set(xlabel="operations a byte", ylabel="GFLOP/s")

@@ -71,7 +71,7 @@ def test_parse_errors(arguments, message):
 
 
 def test_find_names_what_there_is():
-    with pytest.raises(ValueError, match=r"'tiny'; there are tiny-b1, mnist-b1"):
+    with pytest.raises(ValueError, match=r"'tiny'; did you mean 'tiny-b1'"):
         find("tiny")
 
 
