@@ -1,5 +1,7 @@
 """What explain says of a step, and the model behind its prediction."""
 
+import itertools
+
 import numpy as np
 import pytest
 from helpers import DTYPES
@@ -27,7 +29,7 @@ def test_a_larger_batch_never_takes_less_time(sizes, threads, dtype):
     net = fn.MLP(sizes, dtype=dtype)
     times = [seconds(net, batch, threads=threads) for batch in (1, 2, 5, 31, 32, 33, 500, 1024, 1025, 8192)]
     assert times[0] > 0
-    assert all(a <= b for a, b in zip(times, times[1:], strict=False))
+    assert all(a <= b for a, b in itertools.pairwise(times))
 
 
 def test_nothing_is_faster_than_the_limit():
