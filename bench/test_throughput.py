@@ -31,11 +31,14 @@ def test_workload(benchmark, figures, name, dtype, threads):
 
 
 @pytest.mark.parametrize("threads", THREADS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("network", NETWORKS)
-def test_mode(benchmark, figures, network, mode, threads):
-    benchmark.group = f"{network}, {mode}"
-    time_training(benchmark, figures, parse(network, MODES[mode], NETWORKS[network].optimizer), threads)
+def test_mode(benchmark, figures, network, mode, dtype, threads):
+    """stochastic: plain descent, which has a path of its own."""
+    benchmark.group = f"{network}, {mode}, {dtype}"
+    optimizer = "sgd" if mode == "stochastic" else NETWORKS[network].optimizer
+    time_training(benchmark, figures, parse(network, MODES[mode], optimizer, dtype=dtype), threads)
 
 
 @pytest.mark.parametrize("threads", THREADS)

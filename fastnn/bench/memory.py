@@ -17,7 +17,7 @@ from numba.extending import intrinsic
 from fastnn.bench.limit import VECTOR_BYTES, elapsed, fill, multiply_add
 
 SIDE_BY_SIDE = 4  # registers in a pass of the loop
-LEVELS = {"first cache": 1 << 14, "second cache": 1 << 18, "memory": 1 << 27}
+LEVELS = {"first cache": 1 << 14, "second cache": 1 << 18, "memory": 1 << 28}
 """Working sets in bytes: what each core's caches hold everywhere, and what none does."""
 
 SMALLEST = 1 << 12
