@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,9 +20,9 @@ def bench(
         list[str] | None, typer.Option(help="workloads by name, as tiny-b1,mnist-b32; by default all")
     ] = None,
     network: Annotated[str | None, typer.Option(help="any network instead, as 783-130-11")] = None,
-    batch: Annotated[str, typer.Option(help="its batch size, or full")] = "128",
+    batch: Annotated[str | None, typer.Option(help="its batch size, or full; by default 128")] = None,
     samples: Annotated[int | None, typer.Option(help="samples in its epoch; by default a fitting number")] = None,
-    optimizer: Annotated[str, typer.Option(help="its optimizer: sgd or adam")] = "adam",
+    optimizer: Annotated[str | None, typer.Option(help="its optimizer: sgd or adam, the default")] = None,
     peers: Annotated[
         list[str] | None, typer.Option(help="fastnn,torch,torch.compile,jax,sklearn; by default all that are installed")
     ] = None,
@@ -33,7 +34,7 @@ def bench(
         Path | None, typer.Option(help="draw throughput by workload, or the roofline, into this file")
     ] = None,
     kernels: Annotated[bool, typer.Option("--kernels", help="time every kernel by itself, on one thread")] = False,
-    dtype: Annotated[str, typer.Option(help="of the network or the kernels: float32 or float64")] = "float32",
+    dtype: Annotated[str, typer.Option(help="of networks or kernels: float32 or float64")] = "float32",
 ) -> None:
     """Time training beside PyTorch, JAX and scikit-learn: turn by turn, medians, ratios, shares of the limit.
 
@@ -42,12 +43,15 @@ def bench(
     if dtype not in ("float32", "float64"):
         raise unknown_name("dtype", dtype, ("float32", "float64"))
     files = {name: options.output_path(path) for name, path in _given(json=json, markdown=markdown, plot=plot).items()}
+    shape = _given(batch=batch, samples=samples, optimizer=optimizer)
+    if shape and network is None:
+        raise InputError("--batch, --samples and --optimizer go with --network")
     if kernels:
         if _given(workload=workload, network=network, peers=peers, threads=threads):
             raise InputError("--kernels goes without --workload, --network, --peers and --threads")
         _time_kernels(dtype, rounds, files)
     else:
-        chosen = _workloads(_split(workload), network, batch, optimizer, samples, dtype)
+        chosen = _workloads(_split(workload), network, shape, dtype)
         _compare(chosen, _peers(_split(peers)), _threads(_split(threads)), rounds, files)
 
 
@@ -103,17 +107,15 @@ def _split(given: list[str] | None) -> list[str]:
     return [part.strip() for text in given or () for part in text.split(",") if part.strip()]
 
 
-def _workloads(
-    names: list[str], network: str | None, batch: str, optimizer: str, samples: int | None, dtype: str
-) -> list[Any]:
+def _workloads(names: list[str], network: str | None, shape: dict[str, Any], dtype: str) -> list[Any]:
     from fastnn.bench.workloads import WORKLOADS, find, parse
 
     if network is not None:
         if names:
             raise InputError("give --workload or --network, not both")
-        return [parse(network, batch, optimizer, samples, dtype)]
+        return [parse(network, **shape, dtype=dtype)]
     chosen = []
-    for wanted in [find(name) for name in names or WORKLOADS]:
+    for wanted in [replace(find(name), dtype=dtype) for name in names or WORKLOADS]:
         if (reason := wanted.missing()) is None:
             chosen.append(wanted)
         else:

@@ -57,6 +57,7 @@ def test_a_comparison_of_a_network(command, tmp_path):
         (["--threads", "1,many"], "processors here"),
         (["--json", "/nowhere/a.json"], "no folder"),
         (["--kernels", "--threads", "1"], "goes without"),
+        (["--workload", "tiny-b1", "--batch", "3"], "go with --network"),
     ],
 )
 def test_refusals(arguments, message):
@@ -72,10 +73,8 @@ def test_lists_have_commas_or_come_option_by_option(monkeypatch):
     assert bench._threads(["4", "1", "2"]) == [1, 2, 4]
     assert bench._threads([]) == [1, 8]
     assert bench._peers(["jax", "fastnn"]) == ["jax", "fastnn"]
-    assert [w.name for w in bench._workloads(["odd-b31", "odd-b250"], None, "128", "adam", None, "float32")] == [
-        "odd-b31",
-        "odd-b250",
-    ]
+    chosen = bench._workloads(["odd-b31", "odd-b250"], None, {}, "float64")
+    assert [(workload.name, workload.dtype) for workload in chosen] == [("odd-b31", "float64"), ("odd-b250", "float64")]
 
 
 def test_kernels(monkeypatch, tmp_path):
