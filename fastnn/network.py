@@ -272,9 +272,15 @@ class MLP:
         """A table of the layers with their parameters."""
         return explain.summary(self)
 
-    def explain(self, batch_size: int = 128) -> str:
-        """How a step on batches of this size would run, and why so; and how fast the last fit was."""
-        return explain.explain(self, checks.whole("batch_size", batch_size))
+    def explain(self, batch_size: int = 128, optimizer: Any = None) -> str:
+        """How a step on batches of this size would run, why so and how fast; and how fast the last fit was.
+
+        optimizer: a name or an object, by default the last fit's kind, before any fit Adam. The predicted speed comes
+        from a simple model of a step (prediction.py) and a short measurement of this machine, once in a process.
+        """
+        last = self.fitted.optimizer.kind
+        chosen = last() if optimizer is None else optimizers.family.get(optimizer)  # type: ignore[call-arg]
+        return explain.explain(self, checks.whole("batch_size", batch_size), chosen)
 
     def __repr__(self) -> str:
         sizes = "-".join(str(size) for size in self.layout.sizes)

@@ -110,7 +110,7 @@ class Run:
             gradient=np.zeros_like(net.params) if in_parts else None,
             kept=net.params.copy(),
             shuffle=settings.shuffle,
-            stochastic=settings.is_stochastic and _suits_single_samples(net),
+            stochastic=settings.is_stochastic and suits_single_samples(net),
             weights=self.training.weights,
         )
         opened.arrays.numbers[work.KEPT_AT] = self.state.steps
@@ -212,6 +212,6 @@ class Run:
         )
 
 
-def _suits_single_samples(net: MLP) -> bool:
+def suits_single_samples(net: MLP) -> bool:
     """Whether the path for steps of one sample knows all that the layers do."""
     return not norms.has_norm(net) and not any(layer.function.is_noisy for layer in net.layers)
