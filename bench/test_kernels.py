@@ -7,10 +7,10 @@ from threadpoolctl import threadpool_limits
 
 from fastnn.bench import kernels
 from fastnn.bench.kernels import DTYPES, PRODUCTS, RANDOM, SHAPES, WITHOUT_DELTA
-from fastnn_kernels import activation
 
 SHAPE_NAMES = ["x".join(map(str, shape)) for shape in SHAPES]
-DELTAS = [name for name in activation.CODES if name not in WITHOUT_DELTA]
+ACTIVATIONS = kernels.activations_here()
+DELTAS = [name for name in ACTIVATIONS if name not in WITHOUT_DELTA]
 
 every_dtype = pytest.mark.parametrize("dtype", DTYPES)
 
@@ -25,7 +25,7 @@ def test_product(time_kernel, maker, name, shape, dtype):
 
 
 @every_dtype
-@pytest.mark.parametrize("name", activation.CODES)
+@pytest.mark.parametrize("name", ACTIVATIONS)
 def test_activation_feed(time_kernel, name, dtype):
     time_kernel(kernels.activation_feed(name, dtype), f"activations, feed, {dtype}")
 

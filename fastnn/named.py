@@ -28,6 +28,9 @@ class Family(Generic[Member]):
         known = ", ".join(sorted(self._members))
         raise InputError(f"{self.what} must be a name or a {self._base.__name__}, got {given!r}. Known names: {known}")
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._members
+
     def name(self, member: Member) -> str:
         return self._names[type(member)]
 

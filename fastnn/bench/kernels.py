@@ -2,7 +2,7 @@
 
 A Case runs its kernel again and again inside one compiled call, on data of its own, so that no call from Python is
 timed with it. Products run through a session as training opens it; activations, losses and optimizers are those that
-the kernels' CODES name, so that a new one is timed without a word here.
+the kernels' CODES and the API's families name, so that a new one is timed without a word here.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import numpy as np
 from numba import njit
 
 import fastnn as fn
-from fastnn import losses, optimizers, session
+from fastnn import activations, losses, optimizers, session
 from fastnn.errors import InputError
 from fastnn.fitted import Fitted
 from fastnn.reading import Reader
-from fastnn_kernels import activation, dense, optimizer, output, rng
+from fastnn_kernels import activation, dense, loss, optimizer, output, rng
 from fastnn_kernels.gradient import gradients
 from fastnn_kernels.jit import FLAGS
 from fastnn_kernels.native import address, lanes, load, store
@@ -65,11 +65,17 @@ OPERATIONS = {
     "softmax": 26,
     "gelu": 40,
     "silu": 27,
+    "hard_sigmoid": 4,
+    "hard_tanh": 2,
+    "hard_swish": 5,
+    "noisy_relu": 1,
     "mse": 4,
     "half_mse": 4,
     "mae": 4,
     "binary_cross_entropy": 75,
     "cross_entropy": 30,
+    "huber": 8,
+    "poisson": 28,
     "sgd": 2,
     "momentum": 4,
     "nesterov": 6,
@@ -78,7 +84,7 @@ OPERATIONS = {
 """Operations an element, about, a multiply-add counted as two: what places a kernel in the roofline, no more."""
 
 OPERATIONS_OF_OTHERS = 10
-OPERATIONS_OF_DELTA = 3
+OPERATIONS_OF_DELTAS = {"softplus": 27, "gelu": 45, "silu": 32}  # the others: 3
 WITHOUT_DELTA = ("linear", "threshold", "softmax")  # their deltas pass as they are, or not element by element
 
 
@@ -115,7 +121,7 @@ def cases(dtype: str = "float32") -> Iterator[Case]:
     for shape in SHAPES:
         for name in PRODUCTS:
             yield product(name, shape, dtype)
-    for name in activation.CODES:
+    for name in activations_here():
         yield activation_feed(name, dtype)
         if name not in WITHOUT_DELTA:
             yield activation_delta(name, dtype)
@@ -125,6 +131,21 @@ def cases(dtype: str = "float32") -> Iterator[Case]:
         yield update(name, dtype)
     for name in RANDOM:
         yield random_numbers(name)
+
+
+def activations_here() -> list[str]:
+    """The activations that the kernels know and that have a name for users."""
+    return [name for name in activation.CODES if name in activations.family]
+
+
+def losses_here() -> list[str]:
+    """The losses, likewise."""
+    return [name for name in loss.CODES if name in losses.family]
+
+
+def optimizers_here() -> list[str]:
+    """The optimizers, likewise."""
+    return [name for name in optimizer.CODES if name in optimizers.family]
 
 
 # Products
@@ -235,7 +256,7 @@ def activation_delta(name: str, dtype: str) -> Case:
     source = _tile(dtype)
     d, a = np.empty_like(source), np.abs(_tile(dtype)) * source.dtype.type(0.25)
     return _on_a_tile(
-        f"{name} delta", source, OPERATIONS_OF_DELTA, 3, lambda n: _flow_back(code, beta, source, d, a, n)
+        f"{name} delta", source, OPERATIONS_OF_DELTAS.get(name, 3), 3, lambda n: _flow_back(code, beta, source, d, a, n)
     )
 
 
@@ -258,15 +279,10 @@ def _losses(params, addresses, rows, repeats):
         output.losses(work, 0, rows, 0, rows)
 
 
-def losses_here() -> list[str]:
-    """The losses that a network can be given here by name."""
-    return list(losses.kernels.CODES)
-
-
 def loss_of_rows(name: str, dtype: str) -> Case:
     """Loss and delta of LOSS_ROWS rows of CLASSES outputs, from the logits, one-hot targets and hits included."""
-    net, part, loss = _loss_setting(name, dtype)
-    opened = session.open_session(net, part.X, part.targets, loss, part.index, LOSS_ROWS, threads=1)
+    net, part, chosen = _loss_setting(name, dtype)
+    opened = session.open_session(net, part.X, part.targets, chosen, part.index, LOSS_ROWS, threads=1)
     arrays = opened.arrays
     arrays.space[:] = np.random.default_rng(0).standard_normal(arrays.space.size)
     addresses = arrays.addresses()
@@ -292,8 +308,8 @@ def _loss_setting(name: str, dtype: str) -> tuple[fn.MLP, Any, losses.Loss]:
         for y in targets:
             reader = Reader(net, Fitted())
             try:
-                loss = reader.loss(name)
-                return net, reader.part(X, y, loss), loss
+                chosen = reader.loss(name)
+                return net, reader.part(X, y, chosen), chosen
             except InputError as error:
                 refusals.append(str(error))
     raise InputError(f"no output and targets were found for the loss {name}: {refusals[-1]}")
@@ -308,11 +324,6 @@ def _update(code, constants, w, state, g, repeats):
     s1 = address(state, 0)
     for _ in range(repeats):
         optimizer.update(code, rates, address(w, 0), s1, s1 + w.size, address(g, 0), w.size)
-
-
-def optimizers_here() -> list[str]:
-    """The optimizers that a fit can be given here by name: all that the kernels know but "none"."""
-    return [name for name in optimizer.CODES if optimizer.CODES[name] != optimizer.NONE]
 
 
 def update(name: str, dtype: str) -> Case:
