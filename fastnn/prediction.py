@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastnn import activations, session
+from fastnn import session
+from fastnn_kernels.activation import CODES
 from fastnn_kernels.layout import DEPTH, WIDTH, pad, round_up
 from fastnn_kernels.machine import UNIT
 from fastnn_kernels.optimizer import states
@@ -38,7 +39,8 @@ PASS = 80_000.0  # what a pass costs whatever its size
 MEETING = 120_000.0  # of the threads; two a pass
 SAMPLE = 8_000.0  # what a stochastic step costs whatever its size
 
-CHOICES = (activations.Linear, activations.Threshold, activations.ReLU, activations.LeakyReLU)
+SIMPLE_NAMES = ("linear", "threshold", "relu", "leaky_relu", "noisy_relu", "hard_sigmoid", "hard_tanh", "hard_swish")
+SIMPLE_CODES = [CODES[name] for name in SIMPLE_NAMES]
 
 
 @cache
@@ -80,7 +82,7 @@ def _stochastic(net: MLP) -> float:
 def _per_row(net: MLP) -> float:
     """Operations of a row outside the products."""
     hidden = sum(
-        width * (SIMPLE if isinstance(layer.function, CHOICES) else SMOOTH)
+        width * (SIMPLE if layer.function.code in SIMPLE_CODES else SMOOTH)
         for layer, width in zip(net.layers[:-1], net.sizes[1:-1], strict=True)
     )
     return GATHERED * net.n_in + hidden + LOSS_ROW + LOSS_ELEMENT * net.n_out
