@@ -8,6 +8,7 @@ from fastnn.initializers import GlorotNormal, GlorotUniform, HeNormal, HeUniform
 from fastnn.layers import Dense
 from fastnn.losses import MAE, MSE, BinaryCrossEntropy, CrossEntropy, HalfMSE
 from fastnn.network import MLP
+from fastnn.noise import Dropout
 from fastnn.optimizers import SGD, Adam, Momentum, Nesterov
 from fastnn.penalties import L1, L2
 from fastnn.schedules import Constant, Cosine, Exponential, InverseTime, StepDecay
@@ -31,6 +32,7 @@ __all__ = [
     "CrossEntropy",
     "Dense",
     "DivergenceError",
+    "Dropout",
     "EarlyStopping",
     "Exponential",
     "FastnnError",

@@ -29,8 +29,8 @@ class MLP:
 
     sizes: [n_in, hidden..., n_out], or n_in with `layers` given. layers: Dense objects, each with its activation.
     activation, output: of the hidden layers and of the last one; names or objects; by default "relu" and "linear".
-    Not together with `layers`. init: a name or an object of fastnn.initializers. dtype: "float32" or "float64". seed:
-    of weights, shuffles and splits.
+    dropout: of all hidden layers. Not together with `layers`. init: a name or an object of fastnn.initializers. dtype: "float32" or "float64". seed:
+    of weights, shuffles, splits and noise.
 
     Raises InputError for sizes below 1, unknown names, softmax before the last layer, or softmax over one output.
     """
@@ -45,8 +45,9 @@ class MLP:
         init: Any = "auto",
         dtype: Any = "float32",
         seed: int = 0,
+        dropout: Any = None,
     ) -> None:
-        self.n_in, self.layers = _read_layers(sizes, layers, activation, output)
+        self.n_in, self.layers = _read_layers(sizes, layers, activation, output, dropout)
         self.dtype = _read_dtype(dtype)
         self.seed = checks.whole("seed", seed, least=0)
         self.init = initializers.family.get(init)
@@ -84,6 +85,11 @@ class MLP:
     def n_out(self) -> int:
         """Neurons of the last layer."""
         return self.layers[-1].units
+
+    @property
+    def has_noise(self) -> bool:
+        """Whether training has any noise."""
+        return any(layer.any_noise is not None for layer in self.layers)
 
     # Weights
 
@@ -243,10 +249,12 @@ class MLP:
         return f"MLP({sizes}; {names}; {self.dtype})"
 
 
-def _read_layers(sizes: Any, layers: Any, activation: Any, output: Any) -> tuple[int, tuple[Dense, ...]]:
+def _read_layers(
+    sizes: Any, layers: Any, activation: Any, output: Any, dropout: Any
+) -> tuple[int, tuple[Dense, ...]]:
     if layers is not None:
-        if activation is not None or output is not None:
-            raise InputError("activation and output go with a list of sizes; Dense objects have their own activation")
+        if activation is not None or output is not None or dropout is not None:
+            raise InputError("activation, output and dropout go with a list of sizes; Dense objects have their own")
         n_in = checks.whole("the number of inputs", sizes)
         found = tuple(layers)
         if not found or not all(isinstance(layer, Dense) for layer in found):
@@ -259,7 +267,7 @@ def _read_layers(sizes: Any, layers: Any, activation: Any, output: Any) -> tuple
     if len(given) < 2:
         raise InputError(f"sizes must be [n_in, hidden..., n_out], at least two numbers, got {given!r}")
     given = [checks.whole("every size", size) for size in given]
-    hidden = tuple(Dense(units, "relu" if activation is None else activation) for units in given[1:-1])
+    hidden = tuple(Dense(units, "relu" if activation is None else activation, dropout) for units in given[1:-1])
     return given[0], (*hidden, Dense(given[-1], "linear" if output is None else output))
 
 
@@ -277,6 +285,8 @@ def _check_architecture(layers: tuple[Dense, ...]) -> None:
     for number, layer in enumerate(layers[:-1], start=1):
         if isinstance(layer.function, Softmax):
             raise InputError(f"softmax is for the last layer, but layer {number} of {len(layers)} has it")
+    if layers[-1].dropout is not None:
+        raise InputError(f"dropout is for hidden layers, but the last layer has {layers[-1].dropout}")
     if isinstance(layers[-1].function, Softmax) and layers[-1].units == 1:
         raise InputError('softmax over one output is always 1; for two classes choose 2 outputs, or output="sigmoid"')
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastnn import noise
 from fastnn.losses import Loss
 from fastnn.targets import Targets
 from fastnn_kernels import epoch, finite, jit, layout, machine, optimizer, team, work
@@ -53,17 +54,19 @@ def open_session(
     state: np.ndarray | None = None,
     gradient: np.ndarray | None = None,
     kept: np.ndarray | None = None,
-    shuffle_seed: int | None = None,
+    shuffle: bool = False,
     stochastic: bool = False,
+    noisy: bool = False,
 ) -> Session:
-    """Lay out a session over the given samples of X, `rows` rows at a time."""
+    """Lay out a session over the given samples of X, `rows` rows at a time. noisy: whether the layers' noise is on."""
     dtype, empty = net.dtype, np.zeros(0, net.dtype)
     space = layout.workspace(net.layout, rows, threads, stochastic)
+    codes, noise_constants = noise.table([layer.any_noise if noisy else None for layer in net.layers])
+    space.table[:, layout.NOISE] = codes
     normalization = net.normalization
     numbers = _numbers(net, space, targets, loss, len(samples))
     numbers[work.OPTIMIZER], numbers[work.STOCHASTIC] = optimizer_code, stochastic
-    if shuffle_seed is not None:
-        numbers[work.SEED], numbers[work.SHUFFLED] = shuffle_seed, 1
+    numbers[work.SHUFFLED] = shuffle
     arrays = Arrays(
         table=np.ascontiguousarray(space.table),
         numbers=numbers,
@@ -83,6 +86,7 @@ def open_session(
         order=samples.copy(),
         indices=np.zeros(net.n_in if stochastic else 0, np.int64),
         words=team.new_words(),
+        noise=noise_constants,
     )
     return Session(arrays, threads)
 
@@ -99,6 +103,7 @@ def _numbers(net: MLP, space: layout.Workspace, targets: Targets | None, loss: L
     numbers[work.COLUMNS_IN] = net.n_in
     numbers[work.NORMALIZED] = net.normalization is not None
     numbers[work.SAMPLES] = samples
+    numbers[work.SEED] = net.seed
     if targets is not None:
         numbers[work.TARGET], numbers[work.ACCURACY] = targets.kind, targets.accuracy
     return numbers

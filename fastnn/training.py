@@ -108,8 +108,9 @@ class Run:
             state=self.state.values,
             gradient=np.zeros_like(net.params) if in_parts else None,
             kept=net.params.copy(),
-            shuffle_seed=net.seed if settings.shuffle else None,
-            stochastic=settings.is_stochastic,
+            shuffle=settings.shuffle,
+            stochastic=settings.is_stochastic and not net.has_noise,
+            noisy=True,
         )
         opened.arrays.numbers[work.KEPT_AT] = self.state.steps
         return opened

@@ -36,6 +36,7 @@ def train(
     source: Annotated[str, typer.Argument(help="digits, a folder of IDX files, a .npz or a .csv file")] = "digits",
     layers: Annotated[str, typer.Option(help="sizes of the hidden layers")] = "512,512",
     activation: Annotated[str, typer.Option(help="activation of the hidden layers")] = "relu",
+    dropout: Annotated[float, typer.Option(help="share of the hidden units that are off in training")] = 0.0,
     optimizer: Annotated[str, typer.Option(help="adam, sgd, momentum, ...")] = "adam",
     learning_rate: Annotated[float | None, typer.Option(help="if not given, the optimizer's own")] = None,
     schedule: Annotated[
@@ -89,6 +90,7 @@ def train(
         output="softmax" if problem.kind == "classify" else "linear",
         dtype=dtype,
         seed=seed,
+        dropout=dropout or None,
     )
     few = len(problem.X) < FEW_SAMPLES
     epochs = epochs if epochs is not None else 40 if few else 10

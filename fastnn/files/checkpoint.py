@@ -15,7 +15,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from fastnn import activations, initializers, losses
+from fastnn import activations, initializers, losses, noise
 from fastnn.data.normalize import METHODS, Normalization
 from fastnn.errors import FastnnError, FileError
 from fastnn.files.atomic import replacing
@@ -44,7 +44,12 @@ def _describe(net: MLP) -> dict[str, Any]:
     return {
         "n_in": net.n_in,
         "layers": [
-            {"units": layer.units, "activation": activations.family.describe(layer.function)} for layer in net.layers
+            {
+                "units": layer.units,
+                "activation": activations.family.describe(layer.function),
+                "noise": None if layer.any_noise is None else noise.family.describe(layer.any_noise),
+            }
+            for layer in net.layers
         ],
         "dtype": net.dtype.name,
         "seed": net.seed,
@@ -86,7 +91,7 @@ def _check_format(source: Path, metadata: dict[str, str]) -> None:
 def _build(described: dict[str, Any], file: Any) -> MLP:
     from fastnn.network import MLP
 
-    layers = [Dense(row["units"], activations.family.build(row["activation"])) for row in described["layers"]]
+    layers = [_layer(row) for row in described["layers"]]
     net = MLP(
         described["n_in"],
         layers,
@@ -106,6 +111,12 @@ def _build(described: dict[str, Any], file: Any) -> MLP:
         shift, scale = file.get_tensor("normalization.shift"), file.get_tensor("normalization.scale")
         net.fitted.normalization = _normalization(described["normalization"], shift, scale, net.n_in)
     return net
+
+
+def _layer(row: dict[str, Any]) -> Dense:
+    described = row.get("noise")
+    found = None if described is None else noise.family.build(described)
+    return Dense(row["units"], activations.family.build(row["activation"]), noise=found)
 
 
 def _classes(labels: list, n_out: int) -> np.ndarray:

@@ -9,9 +9,9 @@ narrow. The inner sum runs over its whole length in one order, so that results d
 are rounded up to UNIT: A, D and scratch have room for that.
 """
 
-from fastnn_kernels import activation
+from fastnn_kernels import activation, noise
 from fastnn_kernels.jit import kernel
-from fastnn_kernels.layout import ACTIVATION, DEPTH, N_IN, N_OUT, STRIDE, WIDTH, A, B, D, T, W
+from fastnn_kernels.layout import ACTIVATION, DEPTH, N_IN, N_OUT, NOISE, STRIDE, WIDTH, A, B, D, T, W
 from fastnn_kernels.machine import UNIT
 from fastnn_kernels.native import (
     fill,
@@ -103,6 +103,8 @@ def feed(work, layer, first, last, act, now):
             x, x_stride, 1, b, columns, z + column, z_stride, n_in, last - first, columns, FROM_ROW, bias + column
         )
         activation.feed(act, work.betas[layer], z + column, z_stride, last - first, columns)
+    if at(work, layer, NOISE) == noise.DROPOUT:
+        noise.drop(work, layer, first, last, now)
 
 
 @kernel
@@ -116,13 +118,17 @@ def delta(work, layer, first, last, now):
     dx = work.space + (at(work, layer, D) + first * x_stride)
     transposed = work.space + at(work, above, T)
     act, beta = at(work, layer, ACTIVATION), work.betas[layer]
+    drops = at(work, layer, NOISE) == noise.DROPOUT
     panel = 2 * lanes(dx)
     for column in range(0, width, panel):
         columns = min(panel, width - column)
         b = transposed + column * depth
         c = dx + column
         product_rows(d, d_stride, 1, b, columns, c, x_stride, n_out, last - first, columns, FROM_ZERO, c)
-        activation.delta(act, beta, c, a + column, x_stride, last - first, columns)
+        if not drops:
+            activation.delta(act, beta, c, a + column, x_stride, last - first, columns)
+    if drops:
+        noise.drop_delta(work, layer, first, last, now)
 
 
 @kernel

@@ -30,7 +30,8 @@ T = 7  # offset of the transposed panels in the workspace
 A = 8  # offset of the activations in the workspace
 D = 9  # offset of the deltas in the workspace
 ACTIVATION = 10  # code, see activation.py
-COLUMNS = 11
+NOISE = 11  # code, see noise.py; 0 but in training
+COLUMNS = 12
 
 ALIGNMENT = 64  # bytes: a cache line
 

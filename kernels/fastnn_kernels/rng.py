@@ -17,7 +17,8 @@ DROPOUT, DROPCONNECT, SHAKEOUT, WHITEOUT, NOISY_RELU, AUGMENTATION = (purpose <<
 
 MASK = np.uint64(0xFFFFFFFF)
 SHIFT = np.uint64(32)
-SHIFT_24, UNIT_24 = np.uint64(8), np.float32(2.0**-24)
+STEPS = 1 << 24  # floats are multiples of 1 / STEPS
+SHIFT_24, UNIT_24 = np.uint64(8), np.float32(1 / STEPS)
 M0, M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 W0, W1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
 
@@ -55,8 +56,12 @@ def shuffle(order, count, seed, stream):
 
 
 @kernel
-def _words(out, c0, c1, c2, c3, seed):
-    """The words of RUN draws as floats of 24 bits in [0, 1), out (4, RUN): all first words, all second words, ..."""
+def group(out, j, c1, c2, c3, seed):
+    """The GROUP of uniform numbers from element j of a row on, j a multiple of GROUP.
+
+    The words of RUN draws as floats of 24 bits in [0, 1), out (4, RUN): all first words, all second words, ...
+    """
+    c0 = j // 4
     k0, k1 = np.uint64(seed) & MASK, np.uint64(seed) >> SHIFT
     for i in range(RUN):
         words = philox(np.uint64(c0 + i), np.uint64(c1), np.uint64(c2) & MASK, np.uint64(c3) & MASK, k0, k1)
@@ -74,7 +79,7 @@ def uniforms(out, count, stream, sample, t, seed):
     j // RUN % 4 of draw j // GROUP * RUN + j % RUN.
     """
     for j in range(0, count, GROUP):
-        _words(out + j, j // 4, stream, sample, t, seed)
+        group(out + j, j, stream, sample, t, seed)
 
 
 @kernel

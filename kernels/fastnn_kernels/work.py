@@ -43,7 +43,8 @@ class Arrays(NamedTuple):
     params, gradient, kept: float, flat; state: float, two flat vectors behind each other, as far as the optimizer
     has them; space: float, the workspace; X: float (samples, n_in), C order; shift, scale: float (n_in,); labels:
     int32 (samples,) and targets: float (samples, n_out), one of them empty; samples: int64, rows of X that take part;
-    order: int64, as long as samples; indices: int64 (n_in,) where steps are of one sample; words: int64, see team.py.
+    order: int64, as long as samples; indices: int64 (n_in,) where steps are of one sample; words: int64, see team.py; noise: float64,
+    noise.CONSTANTS per row of the table.
     """
 
     table: np.ndarray
@@ -64,6 +65,7 @@ class Arrays(NamedTuple):
     order: np.ndarray
     indices: np.ndarray
     words: np.ndarray
+    noise: np.ndarray
 
     def addresses(self) -> np.ndarray:
         """int64, one address an array. They hold as long as this object lives.
@@ -94,6 +96,7 @@ class Work(NamedTuple):
     order: object
     indices: object
     words: object
+    noise: object
 
 
 @inline
@@ -119,6 +122,7 @@ def open_work(params, addresses):
         pointer(np.int64, a[15]),
         pointer(np.int64, a[16]),
         pointer(np.int64, a[17]),
+        pointer(np.float64, a[18]),
     )
 
 

@@ -1,0 +1,62 @@
+"""Dropout, per sample: a unit is off with probability p, the others are scaled by 1 / (1 - p).
+
+feed:   a -> a m / (1 - p), written over a; m = 0 or 1 for every sample and unit
+delta:  d -> d m / (1 - p) g(a), m drawn again, g from the output as it was before dropout
+
+Source: Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov 2014, in the inverted form.
+"""
+
+from fastnn_kernels import activation, rng
+from fastnn_kernels.jit import kernel
+from fastnn_kernels.layout import ACTIVATION, STRIDE, WIDTH, A, D
+from fastnn_kernels.native import lanes, load, room, select, store
+from fastnn_kernels.rng import GROUP
+from fastnn_kernels.work import SEED, at
+
+CODES = {"none": 0, "dropout": 1}
+NONE, DROPOUT = range(2)
+
+# Indices of a layer's constants.
+BORDER = 0  # a unit is off where its number is below: p on the grid of rng's numbers, the same in both dtypes
+SCALE = 1  # of what stays
+UNSCALE = 2  # 1 / SCALE
+CONSTANTS = 4
+
+
+@kernel
+def drop(work, layer, first, last, now):
+    """A of the layer through dropout, rows first to last."""
+    constants, stride, width = work.noise + layer * CONSTANTS, at(work, layer, STRIDE), at(work, layer, WIDTH)
+    border, scale = constants[BORDER], constants[SCALE]
+    a = work.space + (at(work, layer, A) + first * stride)
+    u = room(a, GROUP)
+    for row in range(first, last):
+        sample = work.order[now.start + row]
+        for j in range(0, width, GROUP):
+            rng.group(u, j, rng.DROPOUT + layer, sample, now.t, work.numbers[SEED])
+            p = a + j
+            for i in range(0, min(GROUP, width - j), lanes(a)):
+                store(p + i, select(load(u + i) >= border, load(p + i) * scale, 0.0))
+        a = a + stride
+
+
+@kernel
+def drop_delta(work, layer, first, last, now):
+    """D of the layer back through dropout and the activation, rows first to last."""
+    constants, stride, width = work.noise + layer * CONSTANTS, at(work, layer, STRIDE), at(work, layer, WIDTH)
+    border, scale, unscale = constants[BORDER], constants[SCALE], constants[UNSCALE]
+    act, beta = at(work, layer, ACTIVATION), work.betas[layer]
+    a = work.space + (at(work, layer, A) + first * stride)
+    d = work.space + (at(work, layer, D) + first * stride)
+    u = room(a, GROUP)  # the numbers, then what the activation gave
+    for row in range(first, last):
+        sample = work.order[now.start + row]
+        for j in range(0, width, GROUP):
+            rng.group(u, j, rng.DROPOUT + layer, sample, now.t, work.numbers[SEED])
+            columns = min(GROUP, width - j)
+            for i in range(0, columns, lanes(a)):
+                store(d + (j + i), select(load(u + i) >= border, load(d + (j + i)) * scale, 0.0))
+                store(u + i, load(a + (j + i)) * unscale)
+            activation.delta(act, beta, d + j, u, GROUP, 1, columns)
+        a = a + stride
+        d = d + stride
