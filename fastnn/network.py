@@ -249,9 +249,7 @@ class MLP:
         return f"MLP({sizes}; {names}; {self.dtype})"
 
 
-def _read_layers(
-    sizes: Any, layers: Any, activation: Any, output: Any, dropout: Any
-) -> tuple[int, tuple[Dense, ...]]:
+def _read_layers(sizes: Any, layers: Any, activation: Any, output: Any, dropout: Any) -> tuple[int, tuple[Dense, ...]]:
     if layers is not None:
         if activation is not None or output is not None or dropout is not None:
             raise InputError("activation, output and dropout go with a list of sizes; Dense objects have their own")

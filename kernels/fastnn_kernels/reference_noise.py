@@ -1,0 +1,125 @@
+"""The oracle of noise in training: masks word by word from reference.philox4x32, and steps with given masks.
+
+Plain float64 NumPy from the formulas, as reference.py. Layers are counted from 1, as the kernels do.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fastnn_kernels import reference as ref
+from fastnn_kernels.reference import Activation, Array, Layer
+
+PURPOSES = {"dropout": 1, "drop_connect": 2, "shakeout": 3, "whiteout": 4}
+
+
+@dataclass(frozen=True)
+class Disturbance:
+    """What noise makes of a layer: z = x W~ + b + n, a = f(z) * output.
+
+    output: factors (m, n_out) of the outputs; weight: W~ (n_in, n_out), None where it is W, and slope: dW~/dW, element
+    by element; offset: n (n_out,), and offset_slope: dn_k/dw_jk (n_in, n_out).
+    """
+
+    output: ArrayLike = 1.0
+    weight: Array | None = None
+    slope: ArrayLike = 1.0
+    offset: ArrayLike = 0.0
+    offset_slope: ArrayLike = 0.0
+
+
+# Random numbers
+
+
+def uniforms(count: int, purpose: str, layer: int, sample: int, t: int, seed: int) -> Array:
+    """The uniform numbers (count,) of a row: element j is word j // 16 % 4 of draw j // 64 * 16 + j % 16."""
+    stream, key = PURPOSES[purpose] * 65536 + layer, (seed % 2**32, seed >> 32)
+    draws = [ref.philox4x32((draw, stream, sample, t % 2**32), key) for draw in range(math.ceil(count / 64) * 16)]
+    words = np.array(draws).reshape(-1, 16, 4).transpose(0, 2, 1).reshape(-1)
+    return (words[:count] >> 8) / 2.0**24
+
+
+# Noises: what each makes of a layer at step t
+
+
+def dropout(p: float, rows: ArrayLike, units: int, layer: int, t: int, seed: int) -> Disturbance:
+    """Factors m / (1 - p) of the outputs, m = 0 with probability p, else 1; rows: indices of the samples.
+
+    Source: Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov 2014.
+    """
+    numbers = np.array([uniforms(units, "dropout", layer, int(row), t, seed) for row in np.asarray(rows)])
+    return Disturbance(output=(numbers >= p) / (1 - p))
+
+
+# Steps
+
+
+def gradient(
+    weights: Sequence[Layer],
+    activations: Sequence[Activation],
+    loss_name: str,
+    X: ArrayLike,
+    y: ArrayLike,
+    disturbances: Sequence[Disturbance],
+) -> tuple[float, list[Layer]]:
+    """The mean loss, and its (dW (n_in, n_out), db (n_out,)) for every layer, each disturbed; the last has no factors.
+
+    Backwards: delta = dL/da * output * g(z), dW = x.T @ delta * slope + offset_slope * db, dL/dx = delta @ W~.T.
+    """
+    x, passed = np.asarray(X, dtype=np.float64), []
+    for (W, b), activation, noise in zip(weights, activations, disturbances, strict=True):
+        used = W if noise.weight is None else noise.weight
+        z = x @ used + b + noise.offset
+        passed.append((x, used, z))
+        name, beta = ref._name_and_beta(activation)
+        x = ref.activate(name, z, beta) * noise.output
+    z = passed[-1][2]
+    if ref._from_logits(loss_name, activations[-1]):
+        value, delta = ref.loss(loss_name, z, y), ref.loss_derivative(loss_name, z, y)
+    else:
+        value = ref.loss(loss_name, x, y)
+        delta = ref._through(activations[-1], z, ref.loss_derivative(loss_name, x, y))
+    gradients: list[Layer] = []
+    for i in reversed(range(len(weights))):
+        (below, used, _), noise = passed[i], disturbances[i]
+        db = delta.sum(axis=0)
+        gradients.insert(0, (below.T @ delta * noise.slope + noise.offset_slope * db, db))
+        if i > 0:
+            delta = ref._through(activations[i - 1], passed[i - 1][2], delta @ used.T * disturbances[i - 1].output)
+    return value, gradients
+
+
+def train(
+    weights: Sequence[Layer],
+    activations: Sequence[Activation],
+    loss_name: str,
+    X: ArrayLike,
+    y: ArrayLike,
+    batches: Iterable[ArrayLike],
+    disturb: Callable[[Sequence[Layer], Array, int], Sequence[Disturbance]],
+    optimizer: str = "sgd",
+    constants: dict[str, Any] | None = None,
+) -> tuple[list[Layer], list[float]]:
+    """reference.train with noise: disturb(weights, rows, t) gives what it makes of the layers at step t, from 1."""
+    X, y = np.asarray(X, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    weights = [(np.array(W, dtype=np.float64), np.array(b, dtype=np.float64)) for W, b in weights]
+    step, slots = ref.OPTIMIZERS[optimizer]
+    states = [[(np.zeros_like(w),) * slots for w in layer] for layer in weights]
+    costs = []
+    for t, batch in enumerate(batches, start=1):
+        rows = np.asarray(batch)
+        cost, gradients = gradient(weights, activations, loss_name, X[rows], y[rows], disturb(weights, rows, t))
+        costs.append(cost)
+        for i, (layer, slopes) in enumerate(zip(weights, gradients, strict=True)):
+            new = []
+            for j in range(2):
+                w, states[i][j] = step(layer[j], slopes[j], states[i][j], t, **(constants or {}))
+                new.append(w)
+            weights[i] = (new[0], new[1])
+    return weights, costs
