@@ -8,7 +8,7 @@ from fastnn.initializers import GlorotNormal, GlorotUniform, HeNormal, HeUniform
 from fastnn.layers import Dense
 from fastnn.losses import MAE, MSE, BinaryCrossEntropy, CrossEntropy, HalfMSE
 from fastnn.network import MLP
-from fastnn.noise import Dropout
+from fastnn.noise import DropConnect, Dropout, Shakeout, Whiteout
 from fastnn.optimizers import SGD, Adam, Momentum, Nesterov
 from fastnn.penalties import L1, L2
 from fastnn.schedules import Constant, Cosine, Exponential, InverseTime, StepDecay
@@ -32,6 +32,7 @@ __all__ = [
     "CrossEntropy",
     "Dense",
     "DivergenceError",
+    "DropConnect",
     "Dropout",
     "EarlyStopping",
     "Exponential",
@@ -50,12 +51,14 @@ __all__ = [
     "Momentum",
     "Nesterov",
     "ReLU",
+    "Shakeout",
     "Sigmoid",
     "Softmax",
     "Softplus",
     "StepDecay",
     "Tanh",
     "Threshold",
+    "Whiteout",
     "data",
     "errors",
     "plots",

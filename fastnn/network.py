@@ -29,8 +29,8 @@ class MLP:
 
     sizes: [n_in, hidden..., n_out], or n_in with `layers` given. layers: Dense objects, each with its activation.
     activation, output: of the hidden layers and of the last one; names or objects; by default "relu" and "linear".
-    dropout: of all hidden layers. Not together with `layers`. init: a name or an object of fastnn.initializers. dtype: "float32" or "float64". seed:
-    of weights, shuffles, splits and noise.
+    dropout: of all hidden layers; a probability or a Dropout. Not together with `layers`. init: a name or an object of
+    fastnn.initializers. dtype: "float32" or "float64". seed: of weights, shuffles, splits and noise.
 
     Raises InputError for sizes below 1, unknown names, softmax before the last layer, or softmax over one output.
     """

@@ -52,12 +52,88 @@ class Dropout(Noise):
         return _dropped(self.p)
 
 
+@dataclass(frozen=True)
+class DropConnect(Noise):
+    """Every weight is 0 with probability p in [0, 1), else scaled by 1 / (1 - p); drawn for each batch.
+
+    A finer dropout, for wide layers. Source: Wan, Zeiler, Zhang, LeCun and Fergus 2013.
+    """
+
+    p: float
+
+    def __post_init__(self) -> None:
+        checks.real("p of DropConnect", self.p, least=0.0, below=1.0)
+
+    @property
+    def code(self) -> int:
+        return kernels.DROPCONNECT if self.p > 0 else kernels.NONE
+
+    def constants(self) -> list[float]:
+        return _dropped(self.p)
+
+
+@dataclass(frozen=True)
+class Shakeout(Noise):
+    """With probability tau in [0, 1) an input's weights w become -c sgn(w), else (w + c tau sgn(w)) / (1 - tau).
+
+    Drawn for each batch. c, at least 0, draws small weights to 0: for sparse features; c = 0 is dropout on the layer's
+    inputs. Source: Kang, Li and Tao 2016.
+    """
+
+    tau: float
+    c: float
+
+    def __post_init__(self) -> None:
+        checks.real("tau of Shakeout", self.tau, least=0.0, below=1.0)
+        checks.real("c of Shakeout", self.c, least=0.0)
+
+    @property
+    def code(self) -> int:
+        return kernels.SHAKEOUT if self.tau > 0 else kernels.NONE
+
+    def constants(self) -> list[float]:
+        border, scale, _ = _dropped(self.tau)
+        return [border, scale, self.tau, self.c]
+
+
+@dataclass(frozen=True)
+class Whiteout(Noise):
+    """Normal noise e of variance sigma^2 abs(w)^-gamma + lam for every weight; drawn for each batch.
+
+    form "added": x_j + e_jk in place of x_j; "multiplied": w_jk (1 + e_jk). sigma, lam: at least 0; gamma in [0, 2).
+    gamma = 1, lam > 0 acts as an elastic net, gamma = 0 as a ridge. Source: Li and Liu 2016.
+    """
+
+    sigma: float
+    gamma: float = 1.0
+    lam: float = 0.0
+    form: str = "added"
+
+    def __post_init__(self) -> None:
+        checks.real("sigma of Whiteout", self.sigma, least=0.0)
+        checks.real("gamma of Whiteout", self.gamma, least=0.0, below=2.0)
+        checks.real("lam of Whiteout", self.lam, least=0.0)
+        if self.form not in ("added", "multiplied"):
+            raise InputError(f'form of Whiteout must be "added" or "multiplied", got {self.form!r}')
+
+    @property
+    def code(self) -> int:
+        if self.sigma == 0 and self.lam == 0:
+            return kernels.NONE
+        return kernels.WHITEOUT_ADDED if self.form == "added" else kernels.WHITEOUT_MULTIPLIED
+
+    def constants(self) -> list[float]:
+        return [self.sigma, self.gamma, self.lam]
+
+
 def _dropped(p: float) -> list[float]:
     """The border in steps of the random numbers, the scale of what stays, and its inverse."""
     return [math.ceil(p * STEPS) / STEPS, 1.0 / (1.0 - p), 1.0 - p]
 
 
-family: Family[Noise] = Family("noise", Noise, {"dropout": Dropout})
+family: Family[Noise] = Family(
+    "noise", Noise, {"dropout": Dropout, "drop_connect": DropConnect, "shakeout": Shakeout, "whiteout": Whiteout}
+)
 
 
 def read_dropout(given: Any) -> Dropout | None:
@@ -73,9 +149,9 @@ def read(given: Any) -> Noise | None:
 
 
 def table(noises: list[Noise | None]) -> tuple[list[int], np.ndarray]:
-    """Codes, and constants (layers + 1, kernels.CONSTANTS), of the input, which has none, and of every layer."""
+    """The layers' codes, and their constants behind a row for the input: (layers + 1, kernels.CONSTANTS)."""
     constants = np.zeros((len(noises) + 1, kernels.CONSTANTS))
-    codes = [kernels.NONE]
+    codes = []
     for row, noise in zip(constants[1:], noises, strict=True):
         codes.append(kernels.NONE if noise is None else noise.code)
         if noise is not None:

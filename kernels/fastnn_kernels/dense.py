@@ -11,7 +11,7 @@ are rounded up to UNIT: A, D and scratch have room for that.
 
 from fastnn_kernels import activation, noise
 from fastnn_kernels.jit import kernel
-from fastnn_kernels.layout import ACTIVATION, DEPTH, N_IN, N_OUT, NOISE, STRIDE, WIDTH, A, B, D, T, W
+from fastnn_kernels.layout import ACTIVATION, DEPTH, N_IN, N_OUT, NOISE, NOISY, STRIDE, WIDTH, A, B, D, T, W
 from fastnn_kernels.machine import UNIT
 from fastnn_kernels.native import (
     fill,
@@ -95,6 +95,9 @@ def feed(work, layer, first, last, act, now):
     x = work.space + (at(work, below, A) + first * x_stride)
     z = work.space + (at(work, layer, A) + first * z_stride)
     weight, bias = work.params + at(work, layer, W), work.params + at(work, layer, B)
+    if at(work, layer, NOISE) > noise.DROPOUT:
+        weight = work.space + at(work, layer, NOISY)
+        bias = weight + depth * width
     panel = 2 * lanes(z)
     for column in range(0, width, panel):
         columns = min(panel, width - column)
@@ -170,11 +173,11 @@ def bias_gradient(d, stride, columns, count, out, add):
 
 
 @kernel
-def refresh_transposed(work, layer, column, columns, k, rows):
-    """Copy rows k to k + rows of one panel of W into the transposed panels; k starts a panel of these."""
+def refresh_transposed(work, weights, layer, column, columns, k, rows):
+    """Copy rows k to k + rows of one panel of `weights` into the transposed panels; k starts a panel of these."""
     depth, width, n = at(work, layer, DEPTH), at(work, layer, WIDTH), lanes(work.params)
     columns_t = min(2 * n, depth - k)
-    source = work.params + (at(work, layer, W) + column * depth + k * columns)
+    source = weights + (column * depth + k * columns)
     target = work.space + (at(work, layer, T) + k * width + column * columns_t)
     for i in range(0, rows, n):
         for j in range(0, columns, n):

@@ -6,10 +6,10 @@ panel by panel, and every worker takes a stretch of it; whoever has the first gr
 
 from typing import NamedTuple
 
-from fastnn_kernels import dense, optimizer, penalty
+from fastnn_kernels import dense, noise, optimizer, penalty, weight_noise
 from fastnn_kernels.dense import FROM_TARGET, FROM_ZERO
 from fastnn_kernels.jit import kernel
-from fastnn_kernels.layout import DEPTH, N_IN, STRIDE, WIDTH, B, D, W
+from fastnn_kernels.layout import DEPTH, N_IN, NOISE, STRIDE, WIDTH, B, D, W
 from fastnn_kernels.native import lanes
 from fastnn_kernels.work import LAYERS, OPTIMIZER, PARAMETERS, SAMPLES, SCRATCH, SCRATCH_SIZE, ask_for, at, share
 
@@ -69,15 +69,18 @@ def _update(work, one, offset, g, count):
 def _weights(work, one, layer, column, columns, k, d, d_stride):
     """Gradient, update and transposed copy of one group of rows, from row k on."""
     rows = min(2 * lanes(d), at(work, layer, N_IN) - k)
-    offset = at(work, layer, W) + column * at(work, layer, DEPTH) + k * columns
+    place = column * at(work, layer, DEPTH) + k * columns
+    offset = at(work, layer, W) + place
     g = _target(work, one, offset)
     start = FROM_ZERO if one.is_first else FROM_TARGET
     dense.weight_gradient(work, layer, k, rows, d, d_stride, columns, one.rows, g, start)
+    if at(work, layer, NOISE) > noise.DROPOUT:
+        weight_noise.gradient(work, layer, place, rows, columns, d, d_stride, one.rows, g, one.is_last)
     if one.is_last:
         penalty.add_gradient(g, work.params + offset, rows * columns, one.rates.l1, one.rates.l2)
         _update(work, one, offset, g, rows * columns)
         if layer > 1:
-            dense.refresh_transposed(work, layer, column, columns, k, rows)
+            dense.refresh_transposed(work, work.params + at(work, layer, W), layer, column, columns, k, rows)
 
 
 @kernel
@@ -143,4 +146,4 @@ def refresh_all_transposed(work, rank, size):
             column, k = unit // groups * panel, unit % groups * panel
             columns = min(panel, at(work, layer, WIDTH) - column)
             rows = min(panel, at(work, layer, N_IN) - k)
-            dense.refresh_transposed(work, layer, column, columns, k, rows)
+            dense.refresh_transposed(work, work.params + at(work, layer, W), layer, column, columns, k, rows)

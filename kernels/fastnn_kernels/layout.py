@@ -31,7 +31,9 @@ A = 8  # offset of the activations in the workspace
 D = 9  # offset of the deltas in the workspace
 ACTIVATION = 10  # code, see activation.py
 NOISE = 11  # code, see noise.py; 0 but in training
-COLUMNS = 12
+NOISY = 12  # offset of the disturbed weights and bias in the workspace
+FACTORS = 13  # offset of what takes their gradient to the weights', in panels
+COLUMNS = 14
 
 ALIGNMENT = 64  # bytes: a cache line
 
@@ -98,10 +100,13 @@ def parameters(sizes: Sequence[int], activations: Sequence[int], dtype: np.dtype
     return Parameters(tuple(sizes), dtype, table, count)
 
 
-def workspace(layout: Parameters, rows: int, threads: int, stochastic: bool = False) -> Workspace:
+def workspace(
+    layout: Parameters, rows: int, threads: int, stochastic: bool = False, disturbed: Sequence[bool] = ()
+) -> Workspace:
     """Lay out activations, deltas, transposed panels and scratch for passes of up to `rows` rows.
 
-    stochastic: for steps of one sample, pad(dtype) of them side by side.
+    stochastic: for steps of one sample, pad(dtype) of them side by side. disturbed: whether a layer
+    has noise on its weights, layer by layer.
     """
     dtype, table = layout.dtype, layout.table.copy()
     rows = pad(dtype) if stochastic else round_up(rows, machine.UNIT)
@@ -115,6 +120,10 @@ def workspace(layout: Parameters, rows: int, threads: int, stochastic: bool = Fa
         if layer > 1:
             row[T] = count
             count = _aligned(count + row[WIDTH] * row[DEPTH], dtype)
+    for row, has_noise in zip(table[1:], disturbed, strict=False):
+        if has_noise:
+            row[NOISY], row[FACTORS] = count, _aligned(count + row[WIDTH] * (row[DEPTH] + 1), dtype)
+            count = _aligned(row[FACTORS] + row[WIDTH] * row[DEPTH], dtype)
     losses, count = count, _aligned(count + rows, dtype)
     scratch_size = _aligned(panel * (panel + rows), dtype)
     scratch, count = count, count + threads * scratch_size

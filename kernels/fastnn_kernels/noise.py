@@ -13,14 +13,18 @@ from fastnn_kernels.native import lanes, load, room, select, store
 from fastnn_kernels.rng import GROUP
 from fastnn_kernels.work import SEED, at
 
-CODES = {"none": 0, "dropout": 1}
-NONE, DROPOUT = range(2)
+# Codes of a layer's noise; those above DROPOUT are noise on its weights: weight_noise.py.
+NONE, DROPOUT, DROPCONNECT, SHAKEOUT, WHITEOUT_ADDED, WHITEOUT_MULTIPLIED = range(6)
 
 # Indices of a layer's constants.
-BORDER = 0  # a unit is off where its number is below: p on the grid of rng's numbers, the same in both dtypes
+BORDER = 0  # off is what has a number below: p on the grid of rng's numbers, the same in both dtypes
 SCALE = 1  # of what stays
 UNSCALE = 2  # 1 / SCALE
+TAU, C = 2, 3  # Shakeout's, beside BORDER and SCALE
+SIGMA, GAMMA, LAMBDA = 0, 1, 2  # Whiteout's
 CONSTANTS = 4
+
+SMALLEST = 1e-4  # Whiteout's noise grows as weights shrink, down to this size
 
 
 @kernel

@@ -27,11 +27,11 @@ class Disturbance:
     by element; offset: n (n_out,), and offset_slope: dn_k/dw_jk (n_in, n_out).
     """
 
-    output: ArrayLike = 1.0
+    output: Array | float = 1.0
     weight: Array | None = None
-    slope: ArrayLike = 1.0
-    offset: ArrayLike = 0.0
-    offset_slope: ArrayLike = 0.0
+    slope: Array | float = 1.0
+    offset: Array | float = 0.0
+    offset_slope: Array | float = 0.0
 
 
 # Random numbers
@@ -45,6 +45,14 @@ def uniforms(count: int, purpose: str, layer: int, sample: int, t: int, seed: in
     return (words[:count] >> 8) / 2.0**24
 
 
+def normals(count: int, purpose: str, layer: int, sample: int, t: int, seed: int) -> Array:
+    """The standard normal numbers of a row: its sixteens pair up, by Box and Muller 1958."""
+    whole = math.ceil(count / 64) * 64
+    first, second = uniforms(whole, purpose, layer, sample, t, seed).reshape(-1, 2, 16).transpose(1, 0, 2)
+    radius, angle = np.sqrt(-2 * np.log1p(-first)), 2 * np.pi * second
+    return np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1).reshape(-1)[:count]
+
+
 # Noises: what each makes of a layer at step t
 
 
@@ -55,6 +63,35 @@ def dropout(p: float, rows: ArrayLike, units: int, layer: int, t: int, seed: int
     """
     numbers = np.array([uniforms(units, "dropout", layer, int(row), t, seed) for row in np.asarray(rows)])
     return Disturbance(output=(numbers >= p) / (1 - p))
+
+
+def drop_connect(p: float, W: Array, layer: int, t: int, seed: int) -> Disturbance:
+    """W~ = W m / (1 - p), m = 0 with probability p, else 1. Source: Wan, Zeiler, Zhang, LeCun and Fergus 2013."""
+    numbers = [uniforms(W.shape[1], "drop_connect", layer, j, t, seed) for j in range(len(W))]
+    factor = (np.array(numbers) >= p) / (1 - p)
+    return Disturbance(weight=W * factor, slope=factor)
+
+
+def shakeout(tau: float, c: float, W: Array, layer: int, t: int, seed: int) -> Disturbance:
+    """W~ = -c sgn(W) in the rows of inputs that are off, with probability tau; else (W + c tau sgn(W)) / (1 - tau).
+
+    Source: Kang, Li and Tao 2016.
+    """
+    on = uniforms(len(W), "shakeout", layer, 0, t, seed)[:, None] >= tau
+    kept = (W + c * tau * np.sign(W)) / (1 - tau)
+    return Disturbance(weight=np.where(on, kept, -c * np.sign(W)), slope=np.where(on, 1 / (1 - tau), 0.0))
+
+
+def whiteout(sigma: float, gamma: float, lam: float, form: str, W: Array, layer: int, t: int, seed: int) -> Disturbance:
+    """e_jk ~ N(0, sigma^2 |w_jk|^-gamma + lam). "multiplied": W~ = W (1 + e); "added": n_k = sum_j w_jk e_jk.
+
+    |w| counts as 1e-4 where it is less. Source: Li and Liu 2016.
+    """
+    numbers = np.array([normals(W.shape[1], "whiteout", layer, j, t, seed) for j in range(len(W))])
+    e = numbers * np.sqrt(sigma**2 * np.maximum(abs(W), 1e-4) ** -gamma + lam)
+    if form == "multiplied":
+        return Disturbance(weight=W * (1 + e), slope=1 + e)
+    return Disturbance(offset=(W * e).sum(axis=0), offset_slope=e)
 
 
 # Steps

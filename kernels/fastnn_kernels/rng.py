@@ -72,6 +72,18 @@ def group(out, j, c1, c2, c3, seed):
 
 
 @kernel
+def normal_group(out, j, c1, c2, c3, seed):
+    """The same for standard normal numbers: words 0 and 1 make a pair, words 2 and 3 (Box and Muller 1958)."""
+    group(out, j, c1, c2, c3, seed)
+    for first in range(0, GROUP, 2 * RUN):
+        for i in range(first, first + RUN, lanes(out)):
+            radius = sqrt(-2.0 * log(1.0 - load(out + i)))
+            cosine, sine = cos_sin_turns(load(out + (i + RUN)))
+            store(out + i, radius * cosine)
+            store(out + (i + RUN), radius * sine)
+
+
+@kernel
 def uniforms(out, count, stream, sample, t, seed):
     """Uniform numbers in [0, 1) of a row of `count` elements; out has room for whole GROUPs.
 
@@ -84,11 +96,6 @@ def uniforms(out, count, stream, sample, t, seed):
 
 @kernel
 def normals(out, count, stream, sample, t, seed):
-    """The same for standard normal numbers: words 0 and 1 make a pair, words 2 and 3 (Box and Muller 1958)."""
-    uniforms(out, count, stream, sample, t, seed)
-    for j in range(0, count, 2 * RUN):
-        for i in range(j, j + RUN, lanes(out)):
-            radius = sqrt(-2.0 * log(1.0 - load(out + i)))
-            cosine, sine = cos_sin_turns(load(out + (i + RUN)))
-            store(out + i, radius * cosine)
-            store(out + (i + RUN), radius * sine)
+    """Standard normal numbers of a row, the same way."""
+    for j in range(0, count, GROUP):
+        normal_group(out + j, j, stream, sample, t, seed)

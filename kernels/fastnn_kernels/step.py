@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastnn_kernels import activation, dense, optimizer, output
+from fastnn_kernels import activation, dense, optimizer, output, weight_noise
 from fastnn_kernels.gradient import gradients
 from fastnn_kernels.jit import kernel
 from fastnn_kernels.layout import ACTIVATION, STRIDE, A
@@ -90,6 +90,10 @@ def step(work, rank, size, start, count, t):
     rates = optimizer.rates(work.numbers[OPTIMIZER], work.constants, t)
     rows = work.numbers[ROWS]
     loss, hits = 0.0, 0
+    if weight_noise.is_any(work):
+        weight_noise.disturb(work, rank, size, t)
+        if not meet(work.words, size):
+            return STOPPED, loss, hits
     parts = (count + rows - 1) // rows
     for part in range(parts):
         begin = start + part * rows

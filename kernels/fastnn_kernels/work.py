@@ -43,8 +43,8 @@ class Arrays(NamedTuple):
     params, gradient, kept: float, flat; state: float, two flat vectors behind each other, as far as the optimizer
     has them; space: float, the workspace; X: float (samples, n_in), C order; shift, scale: float (n_in,); labels:
     int32 (samples,) and targets: float (samples, n_out), one of them empty; samples: int64, rows of X that take part;
-    order: int64, as long as samples; indices: int64 (n_in,) where steps are of one sample; words: int64, see team.py; noise: float64,
-    noise.CONSTANTS per row of the table.
+    order: int64, as long as samples; indices: int64 (n_in,) where steps are of one sample; words: int64, see team.py;
+    noise: float64, noise.CONSTANTS per row of the table.
     """
 
     table: np.ndarray

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from helpers import DTYPES, data, drift, exact, fisher_yates, flat, network, random_weights, same
+from helpers import DTYPES, data, drift, exact, fisher_yates, flat, random_weights, same
 
 import fastnn as fn
 from fastnn import activations
@@ -18,14 +18,25 @@ def build(rng, noises, names=ACTIVATIONS, sizes=SIZES, **options):
     """A network with known weights, a noise or None for each layer."""
     layers = [fn.Dense(units, name, noise=noise) for units, name, noise in zip(sizes[1:], names, noises, strict=True)]
     net = fn.MLP(sizes[0], layers, **options)
-    net.set_weights(random_weights(rng, sizes))
+    net.set_weights(away_from_zero(random_weights(rng, sizes)))
     return net
+
+
+def away_from_zero(weights):
+    """Weights of 1/64 or more in size: those of Shakeout jump where their sign changes."""
+    return [(np.where(W < 0, -1, 1) * np.maximum(abs(W), 1 / 64), b) for W, b in weights]
 
 
 def disturbance(noise, weight, rows, layer, t, seed):
     """What the oracle says that a noise makes of a layer."""
     if isinstance(noise, fn.Dropout):
         return ref.dropout(noise.p, rows, weight.shape[1], layer, t, seed)
+    if isinstance(noise, fn.DropConnect):
+        return ref.drop_connect(noise.p, weight, layer, t, seed)
+    if isinstance(noise, fn.Shakeout):
+        return ref.shakeout(noise.tau, noise.c, weight, layer, t, seed)
+    if isinstance(noise, fn.Whiteout):
+        return ref.whiteout(noise.sigma, noise.gamma, noise.lam, noise.form, weight, layer, t, seed)
     return ref.Disturbance()
 
 
@@ -84,7 +95,29 @@ def test_dropout_in_batches_longer_than_a_pass_and_with_momentum(rng, monkeypatc
     assert_trains_as_the_oracle(net, rng, optimizer, threads=2, batch=40)
 
 
-NOISES = {"dropout": DROPOUTS}
+NOISES = {
+    "dropout": DROPOUTS,
+    "drop_connect": [fn.DropConnect(0.2), fn.DropConnect(0.5), fn.DropConnect(0.3), fn.DropConnect(0.1)],
+    "shakeout": [None, fn.Shakeout(0.2, 0.05), fn.Shakeout(0.5, 0.01), fn.Shakeout(0.1, 0.02)],
+    "whiteout added": [fn.Whiteout(0.1), fn.Whiteout(0.1, 0.5, 0.05), None, fn.Whiteout(0.2, 0.0, 0.01)],
+    "whiteout multiplied": [fn.Whiteout(0.1, 0.5, 0.1, "multiplied")] * 4,
+    "mixed": [fn.Shakeout(0.1, 0.02), fn.Dropout(0.4), fn.DropConnect(0.2), fn.Whiteout(0.1)],
+}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", list(NOISES)[1:])
+def test_training_with_noise_on_weights(name, dtype, rng):
+    net = build(rng, NOISES[name], dtype=dtype, seed=5)
+    assert_trains_as_the_oracle(net, rng, threads=2, epochs=2)
+
+
+@pytest.mark.parametrize("name", list(NOISES)[1:])
+def test_noise_on_weights_in_batches_longer_than_a_pass_and_with_momentum(name, rng, monkeypatch):
+    monkeypatch.setattr(fn.session, "PASS_ROWS", 16)
+    net = build(rng, NOISES[name], dtype="float64")
+    optimizer = ("momentum", {"lr": 0.1, "beta": 0.9}, fn.Momentum(0.1, 0.9))
+    assert_trains_as_the_oracle(net, rng, optimizer, threads=2, batch=40)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -138,7 +171,7 @@ def test_a_file_keeps_the_noise(name, rng, tmp_path):
     assert same(net.weights, loaded.weights)
 
 
-NOTHING = [fn.Dropout(0)]
+NOTHING = [fn.Dropout(0), fn.DropConnect(0), fn.Shakeout(0, 0.5), fn.Whiteout(0), fn.Whiteout(0, form="multiplied")]
 
 
 @pytest.mark.parametrize("noise", NOTHING, ids=str)
@@ -170,7 +203,7 @@ def test_masks_differ_by_layer_sample_step_and_seed():
 
 def test_purposes_are_the_kernels_s():
     names = {"dropout": "DROPOUT", "drop_connect": "DROPCONNECT", "shakeout": "SHAKEOUT", "whiteout": "WHITEOUT"}
-    assert ref.PURPOSES == {name: getattr(kernels, constant) >> 16 for name, constant in names.items()}
+    assert {name: getattr(kernels, constant) >> 16 for name, constant in names.items()} == ref.PURPOSES
 
 
 def test_dropout_of_all_hidden_layers_at_once():
