@@ -28,10 +28,13 @@ CACHED_BYTES = 2 << 20  # parameters up to which a network is small: the caches 
 
 @dataclass(frozen=True)
 class Session:
-    """Everything that one call of a compiled function needs. arrays hold the memory that the kernels write."""
+    """Everything that one call of a compiled function needs. arrays hold the memory that the kernels write.
+
+    inner: those of a small network, see subnetwork.py, whose addresses lie in arrays."""
 
     arrays: Arrays
     threads: int
+    inner: Arrays | None = None
 
     @property
     def words(self) -> np.ndarray:
@@ -88,6 +91,8 @@ def open_session(
         indices=np.zeros(net.n_in if stochastic else 0, np.int64),
         words=team.new_words(),
         noise=noise_constants,
+        inner=np.zeros(0, np.int64),
+        units=np.zeros(0, np.int64),
     )
     return Session(arrays, threads)
 
@@ -96,11 +101,7 @@ def _numbers(net: MLP, space: layout.Workspace, targets: Targets | None, loss: L
     numbers = np.zeros(work.NUMBERS, np.int64)
     numbers[work.LAYERS] = len(net.layers)
     numbers[work.LOSS] = loss.code
-    numbers[work.ROWS] = space.rows
-    numbers[work.LOSSES] = space.losses
-    numbers[work.SCRATCH], numbers[work.SCRATCH_SIZE] = space.scratch, space.scratch_size
-    numbers[work.BLOCK] = space.block
-    numbers[work.PARAMETERS] = net.layout.count
+    set_places(numbers, space, net.layout.count)
     numbers[work.COLUMNS_IN] = net.n_in
     numbers[work.NORMALIZED] = net.normalization is not None
     numbers[work.SAMPLES] = samples
@@ -108,6 +109,15 @@ def _numbers(net: MLP, space: layout.Workspace, targets: Targets | None, loss: L
     if targets is not None:
         numbers[work.TARGET], numbers[work.ACCURACY] = targets.kind, targets.accuracy
     return numbers
+
+
+def set_places(numbers: np.ndarray, space: layout.Workspace, parameters: int) -> None:
+    """Write what follows from a workspace and the number of parameters."""
+    numbers[work.ROWS] = space.rows
+    numbers[work.LOSSES] = space.losses
+    numbers[work.SCRATCH], numbers[work.SCRATCH_SIZE] = space.scratch, space.scratch_size
+    numbers[work.BLOCK] = space.block
+    numbers[work.PARAMETERS] = parameters
 
 
 def flops_per_sample(net: MLP) -> float:

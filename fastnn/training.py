@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastnn import penalties, session
+from fastnn import penalties, session, subnetwork
 from fastnn.callbacks import Callback
 from fastnn.errors import DivergenceError
 from fastnn.losses import Loss
@@ -113,7 +113,7 @@ class Run:
             noisy=True,
         )
         opened.arrays.numbers[work.KEPT_AT] = self.state.steps
-        return opened
+        return subnetwork.attach(net, opened, rows)
 
     def _evaluation(self, part: Part) -> session.Evaluation:
         return session.Evaluation(self.net, part.X, part.targets, self.settings.loss, part.index, self.settings.threads)

@@ -33,7 +33,8 @@ ACTIVATION = 10  # code, see activation.py
 NOISE = 11  # code, see noise.py; 0 but in training
 NOISY = 12  # offset of the disturbed weights and bias in the workspace
 FACTORS = 13  # offset of what takes their gradient to the weights', in panels
-COLUMNS = 14
+UNITS = 14  # offset of the numbers of a small network's units, see subnetwork.py
+COLUMNS = 15
 
 ALIGNMENT = 64  # bytes: a cache line
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -63,6 +64,19 @@ def dropout(p: float, rows: ArrayLike, units: int, layer: int, t: int, seed: int
     """
     numbers = np.array([uniforms(units, "dropout", layer, int(row), t, seed) for row in np.asarray(rows)])
     return Disturbance(output=(numbers >= p) / (1 - p))
+
+
+def kept_units(p: float, units: int, layer: int, number: int, seed: int) -> Array:
+    """The round((1 - p) n) units, at least 1, that dropout leaves in a whole batch or epoch of this number.
+
+    Unit j stays with probability (places left) / (units left). Source: Knuth, volume 2, 3.4.2, algorithm S.
+    """
+    left, found = max(1, round((1 - p) * units)), []
+    for j, u in enumerate(uniforms(units, "dropout", layer, 0, number, seed)):
+        if u * (units - j) < left:
+            found.append(j)
+            left -= 1
+    return np.array(found)
 
 
 def drop_connect(p: float, W: Array, layer: int, t: int, seed: int) -> Disturbance:
@@ -142,21 +156,30 @@ def train(
     disturb: Callable[[Sequence[Layer], Array, int], Sequence[Disturbance]],
     optimizer: str = "sgd",
     constants: dict[str, Any] | None = None,
+    keep: Callable[[int], Sequence[Array]] | None = None,
 ) -> tuple[list[Layer], list[float]]:
-    """reference.train with noise: disturb(weights, rows, t) gives what it makes of the layers at step t, from 1."""
+    """reference.train with noise: disturb(weights, rows, t) gives what it makes of the layers at step t, from 1.
+
+    keep(t): the numbers of the units, of the input and each layer, that take part in step t; by default all. The
+    weights given to `disturb` are theirs; what belongs to the others rests, state included.
+    """
     X, y = np.asarray(X, dtype=np.float64), np.asarray(y, dtype=np.float64)
     weights = [(np.array(W, dtype=np.float64), np.array(b, dtype=np.float64)) for W, b in weights]
     step, slots = ref.OPTIMIZERS[optimizer]
-    states = [[(np.zeros_like(w),) * slots for w in layer] for layer in weights]
+    states = [[tuple(np.zeros_like(w) for _ in range(slots)) for w in layer] for layer in weights]
     costs = []
     for t, batch in enumerate(batches, start=1):
         rows = np.asarray(batch)
-        cost, gradients = gradient(weights, activations, loss_name, X[rows], y[rows], disturb(weights, rows, t))
+        units = [np.arange(n) for n in (X.shape[1], *(len(b) for _, b in weights))] if keep is None else keep(t)
+        places = [(np.ix_(below, here), here) for below, here in pairwise(units)]
+        part = [(W[at], b[here]) for (W, b), (at, here) in zip(weights, places, strict=True)]
+        cost, gradients = gradient(part, activations, loss_name, X[rows], y[rows], disturb(part, rows, t))
         costs.append(cost)
         for i, (layer, slopes) in enumerate(zip(weights, gradients, strict=True)):
-            new = []
             for j in range(2):
-                w, states[i][j] = step(layer[j], slopes[j], states[i][j], t, **(constants or {}))
-                new.append(w)
-            weights[i] = (new[0], new[1])
+                at = places[i][j]
+                old = tuple(state[at] for state in states[i][j])
+                layer[j][at], new = step(layer[j][at], slopes[j], old, t, **(constants or {}))
+                for state, values in zip(states[i][j], new, strict=True):
+                    state[at] = values
     return weights, costs

@@ -30,7 +30,9 @@ SAMPLES = 14  # rows that take part
 STOCHASTIC = 15  # whether steps are of one sample, as stochastic.py does them
 BLOCK = 16  # offset of stochastic.py's scratch in the workspace
 KEPT_AT = 17  # the step after which the weights were last kept
-NUMBERS = 18
+SUBNETWORK = 18  # whether steps are of a part of the network: NEVER, PER_BATCH or PER_EPOCH of noise.py
+STATES = 19  # vectors of state that the optimizer has, where they are
+NUMBERS = 20
 
 LABELS, DENSE = 0, 1
 NOTHING, CLASSES, BINARY = 0, 1, 2
@@ -44,7 +46,8 @@ class Arrays(NamedTuple):
     has them; space: float, the workspace; X: float (samples, n_in), C order; shift, scale: float (n_in,); labels:
     int32 (samples,) and targets: float (samples, n_out), one of them empty; samples: int64, rows of X that take part;
     order: int64, as long as samples; indices: int64 (n_in,) where steps are of one sample; words: int64, see team.py;
-    noise: float64, noise.CONSTANTS per row of the table.
+    noise: float64, noise.CONSTANTS per row of the table; inner: int64, addresses of a small network's Arrays, and
+    units: int64, of a small network: see subnetwork.py.
     """
 
     table: np.ndarray
@@ -66,6 +69,8 @@ class Arrays(NamedTuple):
     indices: np.ndarray
     words: np.ndarray
     noise: np.ndarray
+    inner: np.ndarray
+    units: np.ndarray
 
     def addresses(self) -> np.ndarray:
         """int64, one address an array. They hold as long as this object lives.
@@ -97,6 +102,8 @@ class Work(NamedTuple):
     indices: object
     words: object
     noise: object
+    inner: object
+    units: object
 
 
 @inline
@@ -123,6 +130,8 @@ def open_work(params, addresses):
         pointer(np.int64, a[16]),
         pointer(np.int64, a[17]),
         pointer(np.float64, a[18]),
+        pointer(np.int64, a[19]),
+        pointer(np.int64, a[20]),
     )
 
 

@@ -27,8 +27,10 @@ def away_from_zero(weights):
     return [(np.where(W < 0, -1, 1) * np.maximum(abs(W), 1 / 64), b) for W, b in weights]
 
 
-def disturbance(noise, weight, rows, layer, t, seed):
-    """What the oracle says that a noise makes of a layer."""
+def disturbance(noise, units, weight, rows, layer, t, seed):
+    """What the oracle says that a noise makes of a layer of so many units; weight: of those that take part."""
+    if isinstance(noise, fn.Dropout) and noise.per != "sample":
+        return ref.Disturbance(output=units / weight.shape[1])
     if isinstance(noise, fn.Dropout):
         return ref.dropout(noise.p, rows, weight.shape[1], layer, t, seed)
     if isinstance(noise, fn.DropConnect):
@@ -40,17 +42,25 @@ def disturbance(noise, weight, rows, layer, t, seed):
     return ref.Disturbance()
 
 
-def oracle(net, X, y, batches, optimizer, constants):
+def oracle(net, X, y, batches, optimizer, constants, steps_per_epoch):
     """A function that trains weights as fit should."""
     noises = [layer.any_noise for layer in net.layers]
     names = [activations.family.name(layer.function) for layer in net.layers]
 
     def disturb(weights, rows, t):
-        layers = zip(noises, weights, strict=True)
-        return [disturbance(noise, W, rows, i, t, net.seed) for i, (noise, (W, _)) in enumerate(layers, start=1)]
+        layers = enumerate(zip(noises, net.sizes[1:], weights, strict=True), start=1)
+        return [disturbance(noise, units, W, rows, i, t, net.seed) for i, (noise, units, (W, _)) in layers]
+
+    def keep(t):
+        numbers = {"batch": t, "epoch": (t - 1) // steps_per_epoch}
+        units = [np.arange(n) for n in net.sizes]
+        for i, noise in enumerate(noises, start=1):
+            if isinstance(noise, fn.Dropout) and noise.per != "sample":
+                units[i] = ref.kept_units(noise.p, net.sizes[i], i, numbers[noise.per], net.seed)
+        return units
 
     def train(weights):
-        return ref.train(weights, names, "mse", X, y, batches, disturb, optimizer, constants)[0]
+        return ref.train(weights, names, "mse", X, y, batches, disturb, optimizer, constants, keep)[0]
 
     return train
 
@@ -60,7 +70,7 @@ def assert_trains_as_the_oracle(net, rng, optimizer=None, threads=1, samples=45,
     orders = [fisher_yates(samples, net.seed, epoch) for epoch in range(epochs)]
     batches = [order[i : i + batch] for order in orders for i in range(0, samples, batch)]
     name, constants, chosen = optimizer or ("sgd", {"lr": 0.2}, fn.SGD(0.2))
-    start, train = exact(net.weights), oracle(net, X, y, batches, name, constants)
+    start, train = exact(net.weights), oracle(net, X, y, batches, name, constants, len(batches) // epochs)
     net.fit(X, y, loss="mse", optimizer=chosen, batch_size=batch, epochs=epochs, threads=threads, **QUIET)
     expected = flat(train(start))
     tolerance = drift(train, start, len(batches), str(net.dtype), rng)
@@ -97,6 +107,10 @@ def test_dropout_in_batches_longer_than_a_pass_and_with_momentum(rng, monkeypatc
 
 NOISES = {
     "dropout": DROPOUTS,
+    "dropout per batch": [fn.Dropout(0.3, "batch"), fn.Dropout(0.5, "batch"), fn.Dropout(0.9, "batch"), None],
+    "dropout per epoch": [fn.Dropout(0.3, "epoch"), None, fn.Dropout(0.5, "epoch"), None],
+    "dropout per batch and epoch": [fn.Dropout(0.3, "epoch"), fn.Dropout(0.2), fn.Dropout(0.5, "batch"), None],
+    "dropout per batch and weights": [fn.Dropout(0.3, "batch"), fn.DropConnect(0.2), None, fn.Whiteout(0.1)],
     "drop_connect": [fn.DropConnect(0.2), fn.DropConnect(0.5), fn.DropConnect(0.3), fn.DropConnect(0.1)],
     "shakeout": [None, fn.Shakeout(0.2, 0.05), fn.Shakeout(0.5, 0.01), fn.Shakeout(0.1, 0.02)],
     "whiteout added": [fn.Whiteout(0.1), fn.Whiteout(0.1, 0.5, 0.05), None, fn.Whiteout(0.2, 0.0, 0.01)],
@@ -107,13 +121,13 @@ NOISES = {
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", list(NOISES)[1:])
-def test_training_with_noise_on_weights(name, dtype, rng):
+def test_training_with_other_noise(name, dtype, rng):
     net = build(rng, NOISES[name], dtype=dtype, seed=5)
     assert_trains_as_the_oracle(net, rng, threads=2, epochs=2)
 
 
 @pytest.mark.parametrize("name", list(NOISES)[1:])
-def test_noise_on_weights_in_batches_longer_than_a_pass_and_with_momentum(name, rng, monkeypatch):
+def test_other_noise_in_batches_longer_than_a_pass_and_with_momentum(name, rng, monkeypatch):
     monkeypatch.setattr(fn.session, "PASS_ROWS", 16)
     net = build(rng, NOISES[name], dtype="float64")
     optimizer = ("momentum", {"lr": 0.1, "beta": 0.9}, fn.Momentum(0.1, 0.9))
@@ -171,7 +185,15 @@ def test_a_file_keeps_the_noise(name, rng, tmp_path):
     assert same(net.weights, loaded.weights)
 
 
-NOTHING = [fn.Dropout(0), fn.DropConnect(0), fn.Shakeout(0, 0.5), fn.Whiteout(0), fn.Whiteout(0, form="multiplied")]
+NOTHING = [
+    fn.Dropout(0),
+    fn.Dropout(0, "batch"),
+    fn.Dropout(0, "epoch"),
+    fn.DropConnect(0),
+    fn.Shakeout(0, 0.5),
+    fn.Whiteout(0),
+    fn.Whiteout(0, form="multiplied"),
+]
 
 
 @pytest.mark.parametrize("noise", NOTHING, ids=str)
@@ -218,6 +240,14 @@ def test_dropout_of_all_hidden_layers_at_once():
         (lambda: fn.Dropout(1.0), "p of dropout must be at least 0 and below 1, got 1.0"),
         (lambda: fn.Dense(3, dropout=-0.1), "p of dropout must be at least 0 and below 1"),
         (lambda: fn.Dense(3, dropout="half"), "p of dropout must be a finite number"),
+        (lambda: fn.Dropout(0.5, "step"), 'per of dropout must be "sample", "batch" or "epoch"'),
+        (lambda: fn.Shakeout(0.5, -1), "c of Shakeout must be at least 0"),
+        (lambda: fn.Shakeout(1, 1), "tau of Shakeout must be at least 0 and below 1"),
+        (lambda: fn.DropConnect(1), "p of DropConnect must be at least 0 and below 1"),
+        (lambda: fn.Whiteout(-1), "sigma of Whiteout must be at least 0"),
+        (lambda: fn.Whiteout(1, 2), "gamma of Whiteout must be at least 0 and below 2"),
+        (lambda: fn.Whiteout(1, lam=-1), "lam of Whiteout must be at least 0"),
+        (lambda: fn.Whiteout(1, form="divided"), 'form of Whiteout must be "added" or "multiplied"'),
         (lambda: fn.Dense(3, noise=0.5), "noise must be None or an object"),
         (lambda: fn.Dense(3, dropout=0.5, noise=fn.Dropout(0.5)), "one noise at most"),
         (lambda: fn.MLP(2, [fn.Dense(3, dropout=0.5)]), "dropout is for hidden layers"),
