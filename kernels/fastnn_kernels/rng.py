@@ -6,7 +6,7 @@ Philox4x32-10 (Salmon, Moraes, Dror, Shaw: "Parallel random numbers: as easy as 
 import numpy as np
 
 from fastnn_kernels.elementary import cos_sin_turns, log
-from fastnn_kernels.jit import kernel
+from fastnn_kernels.jit import inline, kernel
 from fastnn_kernels.native import lanes, load, sqrt, store
 
 RUN = 16  # draws side by side, whatever the vectors of the machine
@@ -23,9 +23,12 @@ M0, M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 W0, W1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
 
 
-@kernel
+@inline
 def philox(c0, c1, c2, c3, k0, k1):
-    """Four random words of 32 bits from a counter of four and a key of two; all of them held in uint64."""
+    """Four random words of 32 bits from a counter of four and a key of two; all of them held in uint64.
+
+    Inlined, so that a loop over counters becomes one over vectors of them.
+    """
     for _ in range(10):
         p0 = M0 * c0
         p1 = M1 * c2
