@@ -37,6 +37,7 @@ def train(
     layers: Annotated[str, typer.Option(help="sizes of the hidden layers")] = "512,512",
     activation: Annotated[str, typer.Option(help="activation of the hidden layers")] = "relu",
     norm: Annotated[str, typer.Option(help="of the hidden layers: none, batch or layer")] = "none",
+    dropout: Annotated[float, typer.Option(help="share of the hidden units that are off in training")] = 0.0,
     optimizer: Annotated[str, typer.Option(help="adam, sgd, momentum, ...")] = "adam",
     learning_rate: Annotated[float | None, typer.Option(help="if not given, the optimizer's own")] = None,
     schedule: Annotated[
@@ -93,6 +94,7 @@ def train(
         dtype=dtype,
         seed=seed,
         norm=None if norm == "none" else norm,
+        dropout=dropout or None,
     )
     few = len(problem.X) < FEW_SAMPLES
     epochs = epochs if epochs is not None else 40 if few else 10

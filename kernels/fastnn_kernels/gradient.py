@@ -7,10 +7,10 @@ shift.
 
 from typing import NamedTuple
 
-from fastnn_kernels import dense, norm, optimizer, penalty
+from fastnn_kernels import dense, noise, norm, optimizer, penalty, weight_noise
 from fastnn_kernels.dense import FROM_TARGET, FROM_ZERO
 from fastnn_kernels.jit import kernel
-from fastnn_kernels.layout import BATCH_NORM, BETA, DEPTH, GAMMA, N_IN, NO_NORM, NORM, STRIDE, WIDTH, B, D, W
+from fastnn_kernels.layout import BATCH_NORM, BETA, DEPTH, GAMMA, N_IN, NO_NORM, NOISE, NORM, STRIDE, WIDTH, B, D, W
 from fastnn_kernels.native import lanes
 from fastnn_kernels.work import LAYERS, OPTIMIZER, PARAMETERS, SAMPLES, ask_for, at, scratch, share
 
@@ -70,10 +70,13 @@ def _update(work, one, offset, g, count):
 def _weights(work, one, layer, column, columns, k, d, d_stride):
     """Gradient and update of one group of rows, from row k on."""
     rows = min(2 * lanes(d), at(work, layer, N_IN) - k)
-    offset = at(work, layer, W) + column * at(work, layer, DEPTH) + k * columns
+    place = column * at(work, layer, DEPTH) + k * columns
+    offset = at(work, layer, W) + place
     g = _target(work, one, offset)
     start = FROM_ZERO if one.is_first else FROM_TARGET
     dense.weight_gradient(work, layer, k, rows, d, d_stride, columns, one.rows, g, start)
+    if at(work, layer, NOISE) > noise.DROPOUT:
+        weight_noise.gradient(work, layer, place, rows, columns, d, d_stride, one.rows, g, one.is_last)
     if one.is_last:
         penalty.add_gradient(g, work.params + offset, rows * columns, one.rates.l1, one.rates.l2)
         _update(work, one, offset, g, rows * columns)

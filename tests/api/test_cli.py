@@ -96,6 +96,11 @@ def test_same_seed_same_model(tmp_path):
         np.testing.assert_array_equal(b, b2)
 
 
+def test_dropout_of_the_hidden_layers(tmp_path):
+    fastnn("train", *QUICK, "--dropout", "0.2", folder=tmp_path)
+    assert [layer.dropout for layer in fn.MLP.load(tmp_path / "model.safetensors").layers] == [fn.Dropout(0.2), None]
+
+
 def test_quiet_prints_nothing(tmp_path):
     assert fastnn("train", *QUICK, "--quiet", folder=tmp_path) == ""
 
