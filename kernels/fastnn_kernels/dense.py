@@ -9,7 +9,7 @@ narrow. The inner sum runs over its whole length in one order, so that results d
 are rounded up to UNIT: A, D and scratch have room for that.
 """
 
-from fastnn_kernels import activation, noise
+from fastnn_kernels import activation, noise, sample_connect
 from fastnn_kernels.jit import kernel
 from fastnn_kernels.layout import ACTIVATION, DEPTH, N_IN, N_OUT, NOISE, NOISY, STRIDE, WIDTH, A, B, D, T, W
 from fastnn_kernels.machine import UNIT
@@ -95,16 +95,20 @@ def feed(work, layer, first, last, act, now):
     x = work.space + (at(work, below, A) + first * x_stride)
     z = work.space + (at(work, layer, A) + first * z_stride)
     weight, bias = work.params + at(work, layer, W), work.params + at(work, layer, B)
-    if at(work, layer, NOISE) > noise.DROPOUT:
+    if at(work, layer, NOISE) > noise.SAMPLE_CONNECT:
         weight = work.space + at(work, layer, NOISY)
         bias = weight + depth * width
     panel = 2 * lanes(z)
+    is_plain = at(work, layer, NOISE) != noise.SAMPLE_CONNECT
+    if not is_plain:
+        sample_connect.feed(work, layer, first, last, now)
     for column in range(0, width, panel):
         columns = min(panel, width - column)
         b = weight + column * depth
-        product_rows(
-            x, x_stride, 1, b, columns, z + column, z_stride, n_in, last - first, columns, FROM_ROW, bias + column
-        )
+        if is_plain:
+            product_rows(
+                x, x_stride, 1, b, columns, z + column, z_stride, n_in, last - first, columns, FROM_ROW, bias + column
+            )
         activation.feed(act, work.betas[layer], z + column, z_stride, last - first, columns)
     if at(work, layer, NOISE) == noise.DROPOUT:
         noise.drop(work, layer, first, last, now)
@@ -122,12 +126,16 @@ def delta(work, layer, first, last, now):
     transposed = work.space + at(work, above, T)
     act, beta = at(work, layer, ACTIVATION), work.betas[layer]
     drops = at(work, layer, NOISE) == noise.DROPOUT
+    is_plain = at(work, above, NOISE) != noise.SAMPLE_CONNECT
+    if not is_plain:
+        sample_connect.delta(work, above, first, last, now)
     panel = 2 * lanes(dx)
     for column in range(0, width, panel):
         columns = min(panel, width - column)
         b = transposed + column * depth
         c = dx + column
-        product_rows(d, d_stride, 1, b, columns, c, x_stride, n_out, last - first, columns, FROM_ZERO, c)
+        if is_plain:
+            product_rows(d, d_stride, 1, b, columns, c, x_stride, n_out, last - first, columns, FROM_ZERO, c)
         if not drops:
             activation.delta(act, beta, c, a + column, x_stride, last - first, columns)
     if drops:

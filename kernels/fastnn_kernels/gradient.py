@@ -6,7 +6,7 @@ panel by panel, and every worker takes a stretch of it; whoever has the first gr
 
 from typing import NamedTuple
 
-from fastnn_kernels import dense, noise, optimizer, penalty, weight_noise
+from fastnn_kernels import dense, noise, optimizer, penalty, sample_connect, weight_noise
 from fastnn_kernels.dense import FROM_TARGET, FROM_ZERO
 from fastnn_kernels.jit import kernel
 from fastnn_kernels.layout import DEPTH, N_IN, NOISE, STRIDE, WIDTH, B, D, W
@@ -21,7 +21,7 @@ class Pass(NamedTuple):
 
     rates: the optimizer's, at this step; rows: how many; is_first, is_last: of the batch's passes; upcoming: position
     in the order where the next pass begins; units: of work in all layers; tile: scratch for the gradient of a unit;
-    packed: scratch for a panel of deltas.
+    packed: scratch for a panel of deltas; t: the number of the step.
     """
 
     rates: object
@@ -32,6 +32,7 @@ class Pass(NamedTuple):
     units: object
     tile: object
     packed: object
+    t: object
 
 
 @kernel
@@ -73,8 +74,11 @@ def _weights(work, one, layer, column, columns, k, d, d_stride):
     offset = at(work, layer, W) + place
     g = _target(work, one, offset)
     start = FROM_ZERO if one.is_first else FROM_TARGET
-    dense.weight_gradient(work, layer, k, rows, d, d_stride, columns, one.rows, g, start)
-    if at(work, layer, NOISE) > noise.DROPOUT:
+    if at(work, layer, NOISE) == noise.SAMPLE_CONNECT:
+        sample_connect.gradient(work, layer, k, rows, column, columns, d, d_stride, one, g)
+    else:
+        dense.weight_gradient(work, layer, k, rows, d, d_stride, columns, one.rows, g, start)
+    if at(work, layer, NOISE) > noise.SAMPLE_CONNECT:
         weight_noise.gradient(work, layer, place, rows, columns, d, d_stride, one.rows, g, one.is_last)
     if one.is_last:
         penalty.add_gradient(g, work.params + offset, rows * columns, one.rates.l1, one.rates.l2)
@@ -110,10 +114,10 @@ def _panel(work, one, layer, column, first, last, unit):
 
 
 @kernel
-def gradients(work, rank, size, rates, count, is_first, is_last, upcoming):
+def gradients(work, rank, size, rates, count, is_first, is_last, upcoming, t):
     """This worker's share of all gradients over `count` rows, and in the batch's last pass of all updates.
 
-    upcoming: position in the order where the next pass begins.
+    upcoming: position in the order where the next pass begins; t: the number of the step.
     """
     layers, panel = work.numbers[LAYERS], 2 * lanes(work.params)
     tile = work.space + (work.numbers[SCRATCH] + rank * work.numbers[SCRATCH_SIZE])
@@ -121,7 +125,7 @@ def gradients(work, rank, size, rates, count, is_first, is_last, upcoming):
     for layer in range(1, layers + 1):
         panels, groups = _groups(work, layer)
         total += panels * groups
-    one = Pass(rates, count, is_first, is_last, upcoming, total, tile, tile + panel * panel)
+    one = Pass(rates, count, is_first, is_last, upcoming, total, tile, tile + panel * panel, t)
     begin, end = share(total, rank, size)
     unit = begin
     for layer in range(1, layers + 1):
