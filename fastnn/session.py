@@ -13,7 +13,7 @@ from fastnn import noise, norms
 from fastnn.losses import Loss
 from fastnn.targets import Targets
 from fastnn_kernels import epoch, finite, jit, layout, machine, optimizer, team, work
-from fastnn_kernels.noise import DROPOUT
+from fastnn_kernels.noise import SAMPLE_CONNECT
 from fastnn_kernels.work import Arrays
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def open_session(
     """
     dtype, empty = net.dtype, np.zeros(0, net.dtype)
     codes, noise_constants = noise.table([layer.any_noise if noisy else None for layer in net.layers])
-    space = layout.workspace(net.layout, rows, threads, stochastic, [code > DROPOUT for code in codes])
+    space = layout.workspace(net.layout, rows, threads, stochastic, [code > SAMPLE_CONNECT for code in codes])
     space.table[1:, layout.NOISE] = codes
     space.table[1:, FUNCTIONS] = [layer.function.addresses(dtype) for layer in net.layers]
     params, kept_running = net.params, empty if kept is None else net.running.copy()

@@ -27,7 +27,7 @@ def attach(net: MLP, outer: Session, rows: int) -> Session:
             codes[i] = noise.DROPOUT
             constants[i + 1] = 0.0, layer.units / units, units / layer.units, layer.dropout.per_code
     small = layout.parameters(sizes, [layer.function.code for layer in net.layers], net.dtype)
-    space = layout.workspace(small, rows, outer.threads, disturbed=[code > noise.DROPOUT for code in codes])
+    space = layout.workspace(small, rows, outer.threads, disturbed=[code > noise.SAMPLE_CONNECT for code in codes])
     space.table[1:, layout.NOISE] = codes
     space.table[1:, session.FUNCTIONS] = arrays.table[1:, session.FUNCTIONS]
     space.table[:, layout.UNITS] = np.cumsum([0, *sizes[:-1]])

@@ -9,7 +9,7 @@ narrow. The inner sum runs over its whole length in one order, so that results d
 are rounded up to UNIT: A, D and scratch have room for that.
 """
 
-from fastnn_kernels import activation, noise, norm, rowwise
+from fastnn_kernels import activation, noise, norm, rowwise, sample_connect
 from fastnn_kernels.jit import kernel
 from fastnn_kernels.layout import (
     ACTIVATION,
@@ -104,7 +104,7 @@ def product_rows(a, row_stride, k_stride, b, b_stride, c, c_stride, depth, rows,
 @kernel
 def weights(work, layer):
     """The panels that the layer's products read, the bias behind them: its own, or those that noise has disturbed."""
-    if at(work, layer, NOISE) > noise.DROPOUT:
+    if at(work, layer, NOISE) > noise.SAMPLE_CONNECT:
         return work.space + at(work, layer, NOISY)
     return work.params + at(work, layer, W)
 
@@ -126,12 +126,16 @@ def feed(work, layer, first, last, act, now):
     panel_act = activation.LINEAR if by_rows else act
     has_norm = at(work, layer, NORM) != NO_NORM
     panel = 2 * lanes(z)
+    is_plain = at(work, layer, NOISE) != noise.SAMPLE_CONNECT
+    if not is_plain:
+        sample_connect.feed(work, layer, first, last, now)
     for column in range(0, width, panel):
         columns = min(panel, width - column)
         b = weight + column * depth
-        product_rows(
-            x, x_stride, 1, b, columns, z + column, z_stride, n_in, last - first, columns, FROM_ROW, bias + column
-        )
+        if is_plain:
+            product_rows(
+                x, x_stride, 1, b, columns, z + column, z_stride, n_in, last - first, columns, FROM_ROW, bias + column
+            )
         if not has_norm:
             rowwise.keep_z(work, layer, first, last - first, column, columns)
             activation.feed(panel_act, work.betas[layer], z + column, z_stride, last - first, columns)
@@ -173,12 +177,16 @@ def delta(work, layer, first, last, now, scratch):
     dx = work.space + (at(work, layer, D) + first * x_stride)
     act, beta = at(work, layer, ACTIVATION), work.betas[layer]
     drops = at(work, layer, NOISE) == noise.DROPOUT
+    is_plain = at(work, above, NOISE) != noise.SAMPLE_CONNECT
+    if not is_plain:
+        sample_connect.delta(work, above, first, last, now)
     panel = 2 * lanes(dx)
     for column in range(0, width, panel):
         columns = min(panel, width - column)
         c = dx + column
-        transpose_rows(work, above, column, columns, scratch)
-        product_rows(d, d_stride, 1, scratch, columns, c, x_stride, n_out, last - first, columns, FROM_ZERO, c)
+        if is_plain:
+            transpose_rows(work, above, column, columns, scratch)
+            product_rows(d, d_stride, 1, scratch, columns, c, x_stride, n_out, last - first, columns, FROM_ZERO, c)
         if not drops:
             activation.delta(act, beta, c, a + column, x_stride, last - first, columns)
     if drops:

@@ -13,8 +13,8 @@ from fastnn_kernels.native import fill, lanes, load, room, select, store
 from fastnn_kernels.rng import GROUP
 from fastnn_kernels.work import SEED, at
 
-# Codes of a layer's noise; those above DROPOUT are noise on its weights: weight_noise.py.
-NONE, DROPOUT, DROPCONNECT, SHAKEOUT, WHITEOUT_ADDED, WHITEOUT_MULTIPLIED = range(6)
+# Codes of a layer's noise; those above SAMPLE_CONNECT are noise on its weights that a batch shares: weight_noise.py.
+NONE, DROPOUT, SAMPLE_CONNECT, DROPCONNECT, SHAKEOUT, WHITEOUT_ADDED, WHITEOUT_MULTIPLIED = range(7)
 
 # Indices of a layer's constants.
 BORDER = 0  # off is what has a number below: p on the grid of rng's numbers, the same in both dtypes

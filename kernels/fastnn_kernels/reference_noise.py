@@ -25,7 +25,8 @@ class Disturbance:
     """What noise makes of a layer: z = x W~ + b + n, a = f(z) * output.
 
     output: factors (m, n_out) of the outputs; weight: W~ (n_in, n_out), None where it is W, and slope: dW~/dW, element
-    by element; offset: n (n_out,), and offset_slope: dn_k/dw_jk (n_in, n_out).
+    by element; offset: n (n_out,), and offset_slope: dn_k/dw_jk (n_in, n_out). factors: (m, n_in, n_out), of W for each
+    sample; 1 where all have the same.
     """
 
     output: Array | float = 1.0
@@ -33,6 +34,7 @@ class Disturbance:
     slope: Array | float = 1.0
     offset: Array | float = 0.0
     offset_slope: Array | float = 0.0
+    factors: Array | None = None
 
 
 # Random numbers
@@ -86,6 +88,17 @@ def drop_connect(p: float, W: Array, layer: int, t: int, seed: int) -> Disturban
     return Disturbance(weight=W * factor, slope=factor)
 
 
+def sample_connect(p: float, W: Array, rows: ArrayLike, layer: int, t: int, seed: int) -> Disturbance:
+    """DropConnect with a mask for each sample; rows: their indices.
+
+    In a sample's row of numbers each input has n_out of them, filled up to a multiple of 64.
+    """
+    n_in, n_out = W.shape
+    width = math.ceil(n_out / 64) * 64
+    numbers = [uniforms(n_in * width, "drop_connect", layer, int(row), t, seed) for row in np.asarray(rows)]
+    return Disturbance(factors=(np.array(numbers).reshape(-1, n_in, width)[:, :, :n_out] >= p) / (1 - p))
+
+
 def shakeout(tau: float, c: float, W: Array, layer: int, t: int, seed: int) -> Disturbance:
     """W~ = -c sgn(W) in the rows of inputs that are off, with probability tau; else (W + c tau sgn(W)) / (1 - tau).
 
@@ -126,7 +139,7 @@ def gradient(
     x, passed = np.asarray(X, dtype=np.float64), []
     for (W, b), activation, noise in zip(weights, activations, disturbances, strict=True):
         used = W if noise.weight is None else noise.weight
-        z = x @ used + b + noise.offset
+        z = (x @ used if noise.factors is None else np.einsum("sj,jk,sjk->sk", x, W, noise.factors)) + b + noise.offset
         passed.append((x, used, z))
         name, beta = ref._name_and_beta(activation)
         x = ref.activate(name, z, beta) * noise.output
@@ -140,9 +153,14 @@ def gradient(
     for i in reversed(range(len(weights))):
         (below, used, _), noise = passed[i], disturbances[i]
         db = delta.sum(axis=0)
-        gradients.insert(0, (below.T @ delta * noise.slope + noise.offset_slope * db, db))
+        if noise.factors is None:
+            dW, dx = below.T @ delta * noise.slope + noise.offset_slope * db, delta @ used.T
+        else:
+            dW = np.einsum("sj,sk,sjk->jk", below, delta, noise.factors)
+            dx = np.einsum("sk,jk,sjk->sj", delta, used, noise.factors)
+        gradients.insert(0, (dW, db))
         if i > 0:
-            delta = ref._through(activations[i - 1], passed[i - 1][2], delta @ used.T * disturbances[i - 1].output)
+            delta = ref._through(activations[i - 1], passed[i - 1][2], dx * disturbances[i - 1].output)
     return value, gradients
 
 

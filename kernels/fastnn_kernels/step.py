@@ -140,7 +140,7 @@ def step(work, rank, size, start, count, t):
             return state, loss, hits
         if rank == 0:
             loss += sum_losses(work, here)
-        gradients(work, rank, size, rates, here, part == 0, part == parts - 1, begin + here)
+        gradients(work, rank, size, rates, here, part == 0, part == parts - 1, begin + here, t)
         if not meet(work.words, size):
             return STOPPED, loss, hits
     return GOES_ON, loss, hits

@@ -22,9 +22,9 @@ from fastnn_kernels.noise import (
     BORDER,
     CONSTANTS,
     DROPCONNECT,
-    DROPOUT,
     GAMMA,
     LAMBDA,
+    SAMPLE_CONNECT,
     SCALE,
     SHAKEOUT,
     SIGMA,
@@ -45,14 +45,14 @@ def is_any(work):
     """Whether a layer has noise on its weights."""
     found = False
     for layer in range(1, work.numbers[LAYERS] + 1):
-        found = found or at(work, layer, NOISE) > DROPOUT
+        found = found or at(work, layer, NOISE) > SAMPLE_CONNECT
     return found
 
 
 @kernel
 def _groups(work, layer):
     """Units of work in a layer: its columns in groups that one run of draws fills; 0 where weights have no noise."""
-    return (at(work, layer, WIDTH) + GROUP - 1) // GROUP if at(work, layer, NOISE) > DROPOUT else 0
+    return (at(work, layer, WIDTH) + GROUP - 1) // GROUP if at(work, layer, NOISE) > SAMPLE_CONNECT else 0
 
 
 @kernel

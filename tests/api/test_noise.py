@@ -33,6 +33,8 @@ def disturbance(noise, units, weight, rows, layer, t, seed):
         return ref.Disturbance(output=units / weight.shape[1])
     if isinstance(noise, fn.Dropout):
         return ref.dropout(noise.p, rows, weight.shape[1], layer, t, seed)
+    if isinstance(noise, fn.DropConnect) and noise.per == "sample":
+        return ref.sample_connect(noise.p, weight, rows, layer, t, seed)
     if isinstance(noise, fn.DropConnect):
         return ref.drop_connect(noise.p, weight, layer, t, seed)
     if isinstance(noise, fn.Shakeout):
@@ -112,6 +114,7 @@ NOISES = {
     "dropout per batch and epoch": [fn.Dropout(0.3, "epoch"), fn.Dropout(0.2), fn.Dropout(0.5, "batch"), None],
     "dropout per batch and weights": [fn.Dropout(0.3, "batch"), fn.DropConnect(0.2), None, fn.Whiteout(0.1)],
     "drop_connect": [fn.DropConnect(0.2), fn.DropConnect(0.5), fn.DropConnect(0.3), fn.DropConnect(0.1)],
+    "drop_connect per sample": [None, fn.DropConnect(0.5, "sample"), fn.DropConnect(0.2, "sample"), None],
     "shakeout": [None, fn.Shakeout(0.2, 0.05), fn.Shakeout(0.5, 0.01), fn.Shakeout(0.1, 0.02)],
     "whiteout added": [fn.Whiteout(0.1), fn.Whiteout(0.1, 0.5, 0.05), None, fn.Whiteout(0.2, 0.0, 0.01)],
     "whiteout multiplied": [fn.Whiteout(0.1, 0.5, 0.1, "multiplied")] * 4,
@@ -190,6 +193,7 @@ NOTHING = [
     fn.Dropout(0, "batch"),
     fn.Dropout(0, "epoch"),
     fn.DropConnect(0),
+    fn.DropConnect(0, "sample"),
     fn.Shakeout(0, 0.5),
     fn.Whiteout(0),
     fn.Whiteout(0, form="multiplied"),
@@ -243,6 +247,7 @@ def test_dropout_of_all_hidden_layers_at_once():
         (lambda: fn.Dropout(0.5, "step"), 'per of dropout must be "sample", "batch" or "epoch"'),
         (lambda: fn.Shakeout(0.5, -1), "c of Shakeout must be at least 0"),
         (lambda: fn.Shakeout(1, 1), "tau of Shakeout must be at least 0 and below 1"),
+        (lambda: fn.DropConnect(0.5, "epoch"), 'per of DropConnect must be "batch" or "sample"'),
         (lambda: fn.DropConnect(1), "p of DropConnect must be at least 0 and below 1"),
         (lambda: fn.Whiteout(-1), "sigma of Whiteout must be at least 0"),
         (lambda: fn.Whiteout(1, 2), "gamma of Whiteout must be at least 0 and below 2"),
