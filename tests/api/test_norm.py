@@ -91,6 +91,25 @@ def test_gradient_at_odd_sizes(sizes, kind, rng):
     assert_gradient(net, activations, norms, 13, "float32", rng)
 
 
+@pytest.mark.parametrize("kind", ["batch", "layer"])
+@pytest.mark.parametrize("activation", ["sigmoid", "relu", "gelu", "silu", "hard_tanh"])
+def test_gradient_through_activations_that_keep_what_they_need(activation, kind, rng):
+    net, activations, norms = built(rng, SIZES, (kind, kind), "float64", activation)
+    assert_gradient(net, activations, norms, ROWS, "float64", rng)
+
+
+@pytest.mark.parametrize("kind", ["batch", "layer"])
+def test_a_custom_activation_behind_a_norm(kind, rng):
+    X, y = data(rng, (ROWS, 7)), data(rng, (ROWS, 3))
+    tanh = fn.CustomActivation(lambda z: np.tanh(z), lambda z: 1.0 - np.tanh(z) ** 2)
+    net, _, _ = built(rng, SIZES, (kind, kind), "float64")
+    own = fn.MLP(7, [fn.Dense(n, tanh, norm=NORMS[kind]) for n in SIZES[1:-1]] + [fn.Dense(3)], dtype="float64")
+    own.set_weights(net.weights)
+    own.set_norms(net.norms)
+    assert abs(gradient(own, X, y) - gradient(net, X, y)).max() < 1e-13
+    assert abs(own.predict(X) - net.predict(X)).max() < 1e-13
+
+
 def assert_gradient(net, activations, norms, rows, dtype, rng):
     X, y = data(rng, (rows, net.n_in)), data(rng, (rows, net.n_out))
     start = pieces(net, net.params)
