@@ -182,6 +182,7 @@ def called(monkeypatch, capsys):
         (["train", "one.csv"], "one.csv holds one class only: 7"),
         (["evaluate", "nowhere.safetensors"], "there is no file nowhere.safetensors"),
         (["evaluate", "price.csv"], "price.csv is damaged or no fastnn model"),
+        (["train", "price.csv", "--norm", "group"], "unknown norm 'group'"),
         (["predict", "price.csv", "price.csv", "--output", "."], "cannot write .: it is a folder"),
     ],
 )
@@ -192,6 +193,11 @@ def test_errors_are_one_line_before_any_file_is_written(called, table, arguments
     code, err = called(arguments, table)
     assert (code, err.count("\n"), err[: len(message) + 7]) == (1, 1, f"error: {message}")
     assert set(table.iterdir()) == before
+
+
+def test_norm_of_the_hidden_layers(tmp_path):
+    fastnn("train", *QUICK, "--norm", "batch", folder=tmp_path)
+    assert [layer.norm for layer in fn.MLP.load(tmp_path / "model.safetensors").layers] == [fn.BatchNorm(), None]
 
 
 @pytest.mark.parametrize(
