@@ -8,7 +8,7 @@ from fastnn.initializers import GlorotNormal, GlorotUniform, HeNormal, HeUniform
 from fastnn.layers import Dense
 from fastnn.losses import MAE, MSE, BinaryCrossEntropy, CrossEntropy, CustomLoss, HalfMSE, Huber, Poisson
 from fastnn.network import MLP
-from fastnn.optimizers import SGD, Adam, Momentum, Nesterov
+from fastnn.optimizers import SGD, Adagrad, Adam, AdamW, AMSGrad, Momentum, NAdam, Nesterov, RMSprop
 from fastnn.penalties import L1, L2
 from fastnn.schedules import Constant, Cosine, Exponential, InverseTime, StepDecay
 from fastnn.training import History
@@ -23,7 +23,10 @@ __all__ = [
     "MLP",
     "MSE",
     "SGD",
+    "AMSGrad",
+    "Adagrad",
     "Adam",
+    "AdamW",
     "BinaryCrossEntropy",
     "Callback",
     "Constant",
@@ -48,8 +51,10 @@ __all__ = [
     "LeakyReLU",
     "Linear",
     "Momentum",
+    "NAdam",
     "Nesterov",
     "Poisson",
+    "RMSprop",
     "ReLU",
     "Sigmoid",
     "Softmax",

@@ -9,9 +9,8 @@ import numpy as np
 
 from fastnn.data.normalize import Normalization
 from fastnn.losses import Loss
-from fastnn.optimizers import Adam, Optimizer
 from fastnn_kernels import layout
-from fastnn_kernels.optimizer import states
+from fastnn_kernels.optimizer import ADAM, states
 
 if TYPE_CHECKING:
     from fastnn.training import Settings
@@ -21,10 +20,10 @@ if TYPE_CHECKING:
 class OptimizerState:
     """What an optimizer remembers between steps; a second fit goes on from here.
 
-    kind: the optimizer's class; values: flat, laid out as the parameters, once a moment; steps and epochs done.
+    kind: the optimizer's code; values: flat, laid out as the parameters, once a moment; steps and epochs done.
     """
 
-    kind: type[Optimizer] = Adam
+    kind: int = ADAM
     values: np.ndarray = field(default_factory=lambda: np.zeros(0))
     steps: int = 0
     epochs: int = 0
@@ -63,7 +62,7 @@ class Fitted:
         """
         state, chosen = self.optimizer, settings.optimizer
         size = states(chosen.code) * count
-        if state.kind is not type(chosen) or len(state.values) != size:
-            state = OptimizerState(type(chosen), layout.zeros(size, dtype), epochs=state.epochs)
+        if state.kind != chosen.code or len(state.values) != size:
+            state = OptimizerState(chosen.code, layout.zeros(size, dtype), epochs=state.epochs)
         known = self.classes if classes is None else classes
         return replace(self, classes=known, normalization=normalization, loss=settings.loss, optimizer=state)

@@ -60,9 +60,8 @@ def _target(work, one, offset):
 
 @kernel
 def _update(work, one, offset, g, count):
-    s1 = work.state + offset
-    s2 = s1 + work.numbers[PARAMETERS]
-    optimizer.update(work.numbers[OPTIMIZER], one.rates, work.params + offset, s1, s2, g, count)
+    state, size = work.state + offset, work.numbers[PARAMETERS]
+    optimizer.update(work.numbers[OPTIMIZER], one.rates, work.params + offset, state, size, g, count)
 
 
 @kernel
@@ -75,6 +74,8 @@ def _weights(work, one, layer, column, columns, k, d, d_stride):
     dense.weight_gradient(work, layer, k, rows, d, d_stride, columns, one.rows, g, start)
     if one.is_last:
         penalty.add_gradient(g, work.params + offset, rows * columns, one.rates.l1, one.rates.l2)
+        if one.rates.shrink > 0.0:
+            optimizer.shrink(work.params + offset, rows * columns, one.rates.shrink)
         _update(work, one, offset, g, rows * columns)
 
 

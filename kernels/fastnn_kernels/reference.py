@@ -1,7 +1,7 @@
 """The oracle: what the kernels compute, written from the formulas in plain float64 NumPy.
 
 Nothing here is fast and nothing here looks at a kernel; every kernel is tested against this file. It reads from top
-to bottom as training does: activations, losses, feedforward, backpropagation, penalties, optimizers, steps; then the
+to bottom as training does: activations, losses, feedforward, backpropagation, penalties, steps; then the
 random numbers and the spreads of the initial weights.
 
 Shapes: m samples; a layer has n_in units before it and n_out after it. X (m, n_0), y (m, n_last); per layer
@@ -13,16 +13,17 @@ Sources: Goodfellow, Bengio and Courville, Deep Learning (2016), chapters 6 to 8
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastnn_kernels.reference_optimizer import OPTIMIZERS
+
 Array = NDArray[np.float64]
 Layer = tuple[Array, Array]  # (W (n_in, n_out), b (n_out,))
 Activation = str | tuple[str, float]  # "relu", or ("leaky_relu", 0.2): a name and its constant
-State = tuple[Array, ...]  # what an optimizer remembers of one array, each of that array's shape
 
 BETAS = {"leaky_relu": 0.01, "elu": 1.0}
 """The constant of an activation where none is given."""
@@ -264,56 +265,7 @@ def penalty_gradient(name: str, W: Array, strength: float, samples: int) -> Arra
     raise ValueError(f"no penalty is called {name!r}")
 
 
-# Optimizers: each takes an array w, its gradient g, the state and the number t of this step, counted from 1, and
-# returns the new w and the new state. Nothing is overwritten. The formulas are PyTorch's.
-
-
-def sgd(w: Array, g: Array, state: State, t: int, *, lr: float) -> tuple[Array, State]:
-    """w -= lr g. State: none."""
-    return w - lr * g, ()
-
-
-def momentum(w: Array, g: Array, state: State, t: int, *, lr: float, beta: float) -> tuple[Array, State]:
-    """v = beta v + g; w -= lr v. State: (v,). Source: Polyak 1964, with lr outside the velocity."""
-    v = beta * state[0] + g
-    return w - lr * v, (v,)
-
-
-def nesterov(w: Array, g: Array, state: State, t: int, *, lr: float, beta: float) -> tuple[Array, State]:
-    """v = beta v + g; w -= lr (g + beta v): one gradient a step, at w. State: (v,). Source: Sutskever et al. 2013."""
-    v = beta * state[0] + g
-    return w - lr * (g + beta * v), (v,)
-
-
-def adam(
-    w: Array,
-    g: Array,
-    state: State,
-    t: int,
-    *,
-    lr: float,
-    beta1: float = 0.9,
-    beta2: float = 0.999,
-    eps: float = 1e-8,
-    eps_root: float = 0.0,
-) -> tuple[Array, State]:
-    """w -= lr s' / (sqrt(r' + eps_root) + eps), with s' = s / (1 - beta1^t) and r' = r / (1 - beta2^t) of the averages
-
-    s = beta1 s + (1 - beta1) g and r = beta2 r + (1 - beta2) g^2. State: (s, r). Source: Kingma and Ba 2015.
-    """
-    s = beta1 * state[0] + (1 - beta1) * g
-    r = beta2 * state[1] + (1 - beta2) * g**2
-    step = (s / (1 - beta1**t)) / (np.sqrt(r / (1 - beta2**t) + eps_root) + eps)
-    return w - lr * step, (s, r)
-
-
-OPTIMIZERS: dict[str, tuple[Callable[..., tuple[Array, State]], int]] = {
-    "sgd": (sgd, 0),
-    "momentum": (momentum, 1),
-    "nesterov": (nesterov, 1),
-    "adam": (adam, 2),
-}
-"""The step function of each optimizer and how many state arrays, all zero before the first step, it keeps."""
+# Whole steps
 
 
 def train(
