@@ -11,7 +11,8 @@ from fastnn_kernels.dense import FROM_TARGET, FROM_ZERO
 from fastnn_kernels.jit import kernel
 from fastnn_kernels.layout import DEPTH, N_IN, STRIDE, WIDTH, B, D, W
 from fastnn_kernels.native import lanes
-from fastnn_kernels.work import LAYERS, OPTIMIZER, PARAMETERS, SAMPLES, ask_for, at, scratch, share
+from fastnn_kernels.update import update
+from fastnn_kernels.work import LAYERS, OPTIMIZER, SAMPLES, ask_for, at, scratch, share
 
 WORTH_PACKING = 4  # groups of rows that read a panel of deltas, from which on copying it together pays
 
@@ -53,15 +54,10 @@ def _ask_for_samples(work, one, unit):
 @kernel
 def _target(work, one, offset):
     """Where a unit's gradient goes: to scratch where the update follows at once, else to the gradient vector."""
-    if one.is_first and one.is_last and work.numbers[OPTIMIZER] != optimizer.NONE:
+    at_once = one.is_first and one.is_last and one.rates.clip_norm == 0.0
+    if at_once and work.numbers[OPTIMIZER] != optimizer.NONE:
         return one.tile
     return work.gradient + offset
-
-
-@kernel
-def _update(work, one, offset, g, count):
-    state, size = work.state + offset, work.numbers[PARAMETERS]
-    optimizer.update(work.numbers[OPTIMIZER], one.rates, work.params + offset, state, size, g, count)
 
 
 @kernel
@@ -74,9 +70,8 @@ def _weights(work, one, layer, column, columns, k, d, d_stride):
     dense.weight_gradient(work, layer, k, rows, d, d_stride, columns, one.rows, g, start)
     if one.is_last:
         penalty.add_gradient(g, work.params + offset, rows * columns, one.rates.l1, one.rates.l2)
-        if one.rates.shrink > 0.0:
-            optimizer.shrink(work.params + offset, rows * columns, one.rates.shrink)
-        _update(work, one, offset, g, rows * columns)
+        if one.rates.clip_norm == 0.0:
+            update(work, one.rates, offset, g, rows * columns, True)
 
 
 @kernel
@@ -85,8 +80,8 @@ def _bias(work, one, layer, column, columns, d, d_stride):
     offset = at(work, layer, B) + column
     g = _target(work, one, offset)
     dense.bias_gradient(d, d_stride, columns, one.rows, g, not one.is_first)
-    if one.is_last:
-        _update(work, one, offset, g, columns)
+    if one.is_last and one.rates.clip_norm == 0.0:
+        update(work, one.rates, offset, g, columns, False)
 
 
 @kernel

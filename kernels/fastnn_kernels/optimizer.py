@@ -54,7 +54,11 @@ EPS_ROOT = 4
 DECAY = 5  # of the weights in adamw, of the momentum in nadam
 PENALTY_L1 = 6
 PENALTY_L2 = 7
-SCHEDULE = 8  # the constants of schedule.py follow
+PROXIMAL = 8  # not 0: l1 acts by soft thresholds after the update, not by its gradient
+CLIP_VALUE = 9  # 0: none
+CLIP_NORM = 10  # 0: none
+AVERAGE = 11  # decay of the average of the weights; 0: none
+SCHEDULE = 12  # the constants of schedule.py follow
 CONSTANTS = SCHEDULE + schedule.CONSTANTS
 
 
@@ -62,7 +66,8 @@ class Rates(NamedTuple):
     """The constants as they stand at one step.
 
     correction1: factor on the mean of the gradients, beside lr; correction2: on that of their squares; direct: on the
-    gradient itself; shrink: lr times the decay of the weights.
+    gradient itself; shrink: lr times the decay of the weights;
+    l1: as a gradient, threshold: as soft thresholds; blend: how far the average of the weights moves.
     """
 
     lr: float
@@ -76,6 +81,10 @@ class Rates(NamedTuple):
     shrink: float
     l1: float
     l2: float
+    threshold: float
+    clip_value: float
+    clip_norm: float
+    blend: float
 
 
 @kernel
@@ -114,6 +123,11 @@ def rates(code, constants, t):
         correction1, direct = _nadam_corrections(constants[BETA1], constants[DECAY], t)
     if code == ADAMW:
         shrink = lr * constants[DECAY]
+    l1, threshold, blend = constants[PENALTY_L1], 0.0, 0.0
+    if constants[PROXIMAL] != 0.0:
+        l1, threshold = 0.0, lr * l1
+    if constants[AVERAGE] > 0.0:
+        blend = 1.0 - min(constants[AVERAGE], (1.0 + t) / (10.0 + t))
     return Rates(
         lr,
         constants[BETA1],
@@ -124,8 +138,12 @@ def rates(code, constants, t):
         correction2,
         direct,
         shrink,
-        constants[PENALTY_L1],
+        l1,
         constants[PENALTY_L2],
+        threshold,
+        constants[CLIP_VALUE],
+        constants[CLIP_NORM],
+        blend,
     )
 
 
@@ -260,6 +278,11 @@ def update(code, rates, w, state, size, g, count):
         _nadam(rates, w, state, s2, g, count)
 
 
-def states(code: int) -> int:
-    """How many vectors of state an optimizer has."""
-    return {NONE: 0, SGD: 0, ADAM: 2, ADAMW: 2, AMSGRAD: 3, NADAM: 2}.get(code, 1)
+@kernel
+def states(code):
+    """How many vectors of state an optimizer has; an average of the weights comes behind them."""
+    if code in (NONE, SGD):
+        return 0
+    if code == AMSGRAD:
+        return 3
+    return 2 if code in (ADAM, ADAMW, NADAM) else 1
