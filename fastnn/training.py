@@ -209,6 +209,14 @@ class Run:
             self._diverged(words)
         return seconds
 
+    def step(self, workers: team.Team, samples: np.ndarray, rate: float) -> None:
+        """One step on these rows of X, at this learning rate; an epoch of its own in the history."""
+        arrays = self.session.arrays
+        arrays.samples[: len(samples)] = samples
+        arrays.numbers[work.SAMPLES] = len(samples)
+        arrays.constants[optimizer.LR] = rate
+        self._span(workers, 1)
+
     def _poll(self) -> None:
         words = self.session.words
         steps = int(words[team.PROGRESS]) - int(words[team.EPOCH]) * self.steps_per_epoch

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastnn_kernels.reference_optimizer import OPTIMIZERS
+from fastnn_kernels.reference_optimizer import OPTIMIZERS, clipped, soft_threshold
 
 Array = NDArray[np.float64]
 Layer = tuple[Array, Array]  # (W (n_in, n_out), b (n_out,))
@@ -246,22 +246,24 @@ def _from_logits(loss_name: str, activation: Activation) -> bool:
 
 
 def penalty(name: str, weights: Sequence[Layer], strength: float, samples: int) -> float:
-    """l2: lambda/(2 m) sum w^2; l1: lambda/m sum |w|, over the weights of all layers; strength = lambda."""
+    """l2: lambda/(2 m) sum w^2; l1 and proximal_l1: lambda/m sum |w|; over all weights; strength = lambda."""
     match name:
         case "l2":
             return strength / (2 * samples) * sum(float(np.sum(W**2)) for W, _ in weights)
-        case "l1":
+        case "l1" | "proximal_l1":
             return strength / samples * sum(float(np.sum(np.abs(W))) for W, _ in weights)
     raise ValueError(f"no penalty is called {name!r}")
 
 
 def penalty_gradient(name: str, W: Array, strength: float, samples: int) -> Array:
-    """l2: lambda/m w; l1: lambda/m sgn(w), with sgn(0) = 0; of the shape of W."""
+    """l2: lambda/m w; l1: lambda/m sgn(w), with sgn(0) = 0; proximal_l1: 0, see `train`."""
     match name:
         case "l2":
             return strength / samples * W
         case "l1":
             return strength / samples * np.sign(W)
+        case "proximal_l1":
+            return np.zeros_like(W)
     raise ValueError(f"no penalty is called {name!r}")
 
 
@@ -279,12 +281,14 @@ def train(
     constants: dict[str, Any] | None = None,
     penalty_name: str | None = None,
     strength: float = 0.0,
+    clip: tuple[str, float] | None = None,
 ) -> tuple[list[Layer], list[float]]:
     """One whole step for each batch: the new weights, and the cost of each batch before its step.
 
     X (m, n_0) and y (m, n_last) hold all training samples; a batch is the indices of its rows, and its loss is
     averaged over its own length. The cost is the batch's mean loss plus the penalty. `constants` are those of the
-    optimizer: {"lr": 0.1}.
+    optimizer: {"lr": 0.1}. clip: "value" or "norm" and the limit. proximal_l1: the soft threshold lr lambda/m follows
+    every update of the weights.
     """
     X, y = np.asarray(X, dtype=np.float64), np.asarray(y, dtype=np.float64)
     weights = [(np.array(W, dtype=np.float64), np.array(b, dtype=np.float64)) for W, b in weights]
@@ -302,8 +306,12 @@ def train(
                 for (W, _), (dW, db) in zip(weights, gradients, strict=True)
             ]
         costs.append(cost)
+        if clip is not None:
+            gradients = clipped(gradients, *clip)
         for i, ((W, b), (dW, db)) in enumerate(zip(weights, gradients, strict=True)):
             W, states[i][0] = step(W, dW, states[i][0], t, **(constants or {}))
+            if penalty_name == "proximal_l1":
+                W = soft_threshold(W, (constants or {})["lr"] * strength / len(X))
             b, states[i][1] = step(b, db, states[i][1], t, **(constants or {}))
             weights[i] = (W, b)
     return weights, costs

@@ -6,12 +6,13 @@ and the new state. Nothing is overwritten. The formulas are PyTorch's where PyTo
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+Layer = tuple[Array, Array]  # (dW, db)
 State = tuple[Array, ...]  # what an optimizer remembers of one array, each of that array's shape
 
 
@@ -146,3 +147,31 @@ OPTIMIZERS: dict[str, tuple[Callable[..., tuple[Array, State]], int]] = {
     "nadam": (nadam, 2),
 }
 """The step function of each optimizer and how many state arrays, all zero before the first step, it keeps."""
+
+
+# Around the update
+
+
+def clipped(gradients: Sequence[Layer], kind: str, limit: float) -> list[Layer]:
+    """value: every element between -limit and limit; norm: all times limit / |g| where the norm |g| of all is larger.
+
+    Source: Pascanu, Mikolov and Bengio 2013.
+    """
+    if kind == "value":
+        return [(np.clip(dW, -limit, limit), np.clip(db, -limit, limit)) for dW, db in gradients]
+    norm = np.sqrt(sum(float(np.sum(g**2)) for pair in gradients for g in pair))
+    factor = min(1.0, limit / norm) if norm > 0 else 1.0
+    return [(dW * factor, db * factor) for dW, db in gradients]
+
+
+def soft_threshold(w: Array, threshold: float) -> Array:
+    """sgn(w) max(|w| - threshold, 0): what minimizes (v - w)^2 / 2 + threshold |v| over v."""
+    return np.sign(w) * np.maximum(np.abs(w) - threshold, 0.0)
+
+
+def averaged(path: Sequence[Array], decay: float) -> Array:
+    """The average after the steps 1, 2, ... of w from path[0] on: mean += (1 - d) (w - mean), d = min(decay, ...)."""
+    mean = path[0]
+    for t, w in enumerate(path[1:], start=1):
+        mean = mean + (1 - min(decay, (1 + t) / (10 + t))) * (w - mean)
+    return mean

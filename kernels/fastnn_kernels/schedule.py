@@ -9,7 +9,8 @@ inverse      1 / (1 + gamma e)
 cosine       floor + (1 - floor) (1 + cos(pi p)) / 2, where p goes from 0 after the warm-up to 1 at `every` epochs
 one_cycle    along half a cosine each from gamma up to 1 at the share `peak` of `every` epochs, and down to floor
 
-Sources: Loshchilov and Hutter 2017 (cosine); Goyal et al. 2017 (warm-up); Smith 2018 (one_cycle); the course (the others).
+Sources: Loshchilov and Hutter 2017 (cosine); Goyal et al. 2017 (warm-up); Smith 2018 (one_cycle); the
+course (the others).
 """
 
 import math

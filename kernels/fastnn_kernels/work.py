@@ -43,10 +43,10 @@ class Arrays(NamedTuple):
 
     table, numbers: int64; betas: float64, a constant per row of the table; constants: float64, see optimizer.py;
     params, gradient, kept: float, flat; state: float, flat vectors behind each other, as many as the optimizer
-    has, and one more where there is an average; space: float, the workspace; X: float (samples, n_in), C order; shift, scale: float (n_in,); labels:
-    int32 (samples,) and targets: float (samples, n_out), one of them empty; samples: int64, rows of X that take part;
-    order: int64, as long as samples; indices: int64 (n_in,) where steps are of one sample; words: int64, see team.py;
-    loss_constants: float64, see loss.py; weights: float (samples,) where samples have them.
+    has, and one more where there is an average; space: float, the workspace; X: float (samples, n_in), C order; shift,
+    scale: float (n_in,); labels: int32 (samples,) and targets: float (samples, n_out), one of them empty; samples:
+    int64, rows of X that take part; order: int64, as long as samples; indices: int64 (n_in,) where steps are of one
+    sample; words: int64, see team.py; loss_constants: float64, see loss.py; weights: float (samples,) where samples have them.
     """
 
     table: np.ndarray
