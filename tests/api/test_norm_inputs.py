@@ -40,7 +40,7 @@ REFUSED = {
     "last layer": (lambda: fn.MLP(2, [fn.Dense(1, norm="batch")]), "hidden layers", "BatchNorm"),
     "both": (lambda: fn.MLP(2, [fn.Dense(1)], norm="batch"), "norm and dropout go with a list of sizes"),
     "one sample": (lambda: net().fit(X, Y, batch_size=1, progress=False), "cannot normalize one sample"),
-    "one left": (lambda: net().fit(X, Y, batch_size=4, progress=False), "9 samples % batch_size 4 == 1", "Choose another"),
+    "one left": (lambda: net().fit(X, Y, batch_size=4, progress=False), "9 samples % batch_size 4 == 1", "another"),
     "one at all": (lambda: net().fit(X[:1], Y[:1], batch_size="full", progress=False), "cannot normalize one sample"),
     "gradient": (lambda: net().gradient(X[:1], Y[:1]), "cannot normalize one sample"),
     "too few": (lambda: net().set_norms([STATE]), "2 states", "got 1"),
