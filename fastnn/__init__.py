@@ -12,6 +12,7 @@ from fastnn.losses import MAE, MSE, BinaryCrossEntropy, CrossEntropy, CustomLoss
 from fastnn.network import MLP
 from fastnn.optimizers import SGD, Adagrad, Adam, AdamW, AMSGrad, Momentum, NAdam, Nesterov, RMSprop
 from fastnn.penalties import L1, L1L2, L2
+from fastnn.range_test import RangeTest
 from fastnn.schedules import Constant, Cosine, Exponential, InverseTime, OneCycle, ReduceOnPlateau, StepDecay
 from fastnn.training import History
 
@@ -62,6 +63,7 @@ __all__ = [
     "OneCycle",
     "Poisson",
     "RMSprop",
+    "RangeTest",
     "ReLU",
     "ReduceOnPlateau",
     "Sigmoid",

@@ -116,8 +116,8 @@ def train(rank, size, params, addresses, batch, epochs, epoch, t, history):
     """Train for `epochs` epochs; `epoch` of them and t steps were done before.
 
     addresses: of work.Arrays; params: one of them, for its dtype; history: float64 (epochs, 4), becomes mean loss,
-    hits, steps that clipped the gradient, and with l1 the share of weights that are 0, of each epoch. words[END] says how it ended,
-    words[EPOCH] and words[PROGRESS] how far it came. After DIVERGED the last good weights are in `kept`.
+    hits, steps that clipped the gradient, and with l1 the share of weights that are 0, of each epoch. words[END] says
+    how it ended, words[EPOCH] and words[PROGRESS] how far it came. After DIVERGED the last good weights are in `kept`.
     """
     work = open_work(params, addresses)
     count = work.numbers[SAMPLES]

@@ -46,7 +46,8 @@ class Arrays(NamedTuple):
     has, and one more where there is an average; space: float, the workspace; X: float (samples, n_in), C order; shift,
     scale: float (n_in,); labels: int32 (samples,) and targets: float (samples, n_out), one of them empty; samples:
     int64, rows of X that take part; order: int64, as long as samples; indices: int64 (n_in,) where steps are of one
-    sample; words: int64, see team.py; loss_constants: float64, see loss.py; weights: float (samples,) where samples have them.
+    sample; words: int64, see team.py; loss_constants: float64, see loss.py; weights: float (samples,) where
+    samples have them.
     """
 
     table: np.ndarray
