@@ -157,8 +157,9 @@ class MLP:
         (samples, n_out). loss: a name or object of fastnn.losses, by default the one that goes with the output.
         optimizer: a name or object of fastnn.optimizers. batch_size: samples a step; "full" = all, 1 = stochastic.
         validation: the share of the samples held out (random, stratified for classes), or (Xv, yv). penalty: L1,
-        L2 or L1L2. clip: ClipValue or ClipNorm. schedule: a name or object of fastnn.schedules for the learning rate, by default constant. normalize:
-        "standard", "minmax" or "robust": statistics of the training samples, stored and applied from then on.
+        L2 or L1L2. clip: ClipValue or ClipNorm. schedule: a name or object of fastnn.schedules for the learning rate,
+        by default constant. normalize: "standard", "minmax" or "robust": statistics of the training samples, stored and
+        applied from then on.
         sample_weight: (samples,), factors on the samples' losses: a batch's loss is 1/m sum w_i l_i over its m samples.
         class_weight: {label: factor} or "balanced", samples / (classes * samples of the class). Held out samples keep
         their weights.

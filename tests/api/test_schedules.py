@@ -107,20 +107,9 @@ def test_the_first_rates_of_one_cycle_by_hand():
 
 
 def test_reduce_on_plateau():
-    """A loss that cannot fall: the bias moves by the rate, away from and back to nothing that matters."""
     plateau = fn.ReduceOnPlateau(factor=0.5, patience=1, lowest=0.2).watch(1.0)
-    assert [plateau.rate(loss) for loss in (3, 2, 2, 2, 1, 1, 1, 1, 1, 1)] == [
-        1,
-        1,
-        1,
-        0.5,
-        0.5,
-        0.5,
-        0.25,
-        0.25,
-        0.2,
-        0.2,
-    ]
+    told = [plateau.rate(loss) for loss in (3, 2, 2, 2, 1, 1, 1, 1, 1, 1)]
+    assert told == [1, 1, 1, 0.5, 0.5, 0.5, 0.25, 0.25, 0.2, 0.2]
     schedule = fn.ReduceOnPlateau(factor=0.5, patience=0)
     X, y = np.full((4, 1), 1.0), np.zeros(4)
     net = fn.MLP([1, 1], dtype="float64")
