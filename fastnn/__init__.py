@@ -1,6 +1,6 @@
 """fastnn: the fastest way to train multilayer perceptrons in Python."""
 
-from fastnn import data, errors, plots
+from fastnn import augment, data, errors, plots
 from fastnn.activations import (
     ELU,
     GELU,
@@ -92,6 +92,7 @@ __all__ = [
     "StepDecay",
     "Tanh",
     "Threshold",
+    "augment",
     "data",
     "errors",
     "plots",

@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from fastnn import augment as augment_module
 from fastnn import callbacks as callbacks_module
 from fastnn import checks, explain, initializers, inputs, optimizers, penalties, schedules, session
 from fastnn import progress as progress_module
 from fastnn.activations import Softmax
+from fastnn.augment import Augmentation
 from fastnn.custom import CustomActivation
 from fastnn.data.normalize import Normalization
 from fastnn.errors import InputError
@@ -124,6 +126,7 @@ class MLP:
         penalty: Penalty | None = None,
         schedule: Any = None,
         normalize: str | None = None,
+        augment: Augmentation | None = None,
         sample_weight: Any = None,
         class_weight: Any = None,
         callbacks: Any = (),
@@ -140,6 +143,7 @@ class MLP:
         validation: the share of the samples held out (random, stratified for classes), or (Xv, yv). penalty: L1 or
         L2. schedule: a name or object of fastnn.schedules for the learning rate, by default constant. normalize:
         "standard", "minmax" or "robust": statistics of the training samples, stored and applied from then on.
+        augment: an object of fastnn.augment: random changes of the training samples in every step.
         sample_weight: (samples,), factors on the samples' losses: a batch's loss is 1/m sum w_i l_i over its m samples.
         class_weight: {label: factor} or "balanced", samples / (classes * samples of the class). Held out samples keep
         their weights.
@@ -165,6 +169,7 @@ class MLP:
             schedule=schedules.family.get("constant" if schedule is None else schedule),
             callbacks=callbacks_module.check(callbacks),
             threads=reader.threads(threads, batch_size, len(training.index)),
+            augment=augment_module.check(augment, self.n_in),
         )
         penalties.rates(penalty, len(training.index))
         show = progress_module.create(checks.flag("progress", progress))

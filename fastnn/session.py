@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastnn.augment import Augmentation, Plan
 from fastnn.losses import Loss
 from fastnn.targets import Targets
+from fastnn_kernels import augment as augment_kernels
 from fastnn_kernels import epoch, finite, jit, layout, machine, optimizer, team, work
 from fastnn_kernels.work import Arrays
 
@@ -56,6 +58,7 @@ def open_session(
     shuffle: bool = False,
     stochastic: bool = False,
     weights: np.ndarray | None = None,
+    augment: Augmentation | None = None,
 ) -> Session:
     """Lay out a session over the given samples of X, `rows` rows at a time."""
     dtype, empty = net.dtype, np.zeros(0, net.dtype)
@@ -63,6 +66,7 @@ def open_session(
     addresses = [layer.function.addresses(dtype) for layer in net.layers]
     space.table[1:, [layout.FUNCTION, layout.DERIVATIVE]] = addresses
     normalization = net.normalization
+    augmentation = Plan.none(dtype) if augment is None else augment.plan(net.n_in, dtype, space.rows // machine.UNIT)
     numbers = _numbers(net, space, targets, loss, len(samples))
     numbers[work.OPTIMIZER], numbers[work.STOCHASTIC] = optimizer_code, stochastic
     numbers[work.SHUFFLED], numbers[work.WEIGHTED] = shuffle, weights is not None
@@ -87,6 +91,9 @@ def open_session(
         words=team.new_words(),
         loss_constants=loss.constants(),
         weights=empty if weights is None else weights,
+        augment=augmentation.constants,
+        basis=augmentation.basis,
+        room=augmentation.room,
     )
     return Session(arrays, threads)
 
@@ -202,6 +209,14 @@ def entries(dtype: np.dtype) -> dict[Callable, tuple]:
         epoch.evaluate: (*head, EVALUATION_BLOCK, np.zeros(1), np.zeros(1, np.int64)),
         epoch.predict: (*head, EVALUATION_BLOCK, np.zeros((1, 1), dtype)),
         epoch.gradient: head,
+        augment_kernels.apply: (
+            np.zeros(1),
+            *[np.zeros(0, dtype)] * 2,
+            np.zeros((1, 1), dtype),
+            0,
+            0,
+            np.zeros((1, 1), dtype),
+        ),
         finite.first_block_not_finite: (np.zeros(0, dtype), 0, 0),
     }
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastnn import penalties, session
+from fastnn.augment import Augmentation
 from fastnn.callbacks import Callback
 from fastnn.errors import DivergenceError
 from fastnn.losses import Loss
@@ -63,12 +64,13 @@ class Settings:
     schedule: Schedule
     callbacks: tuple[Callback, ...]
     threads: int
+    augment: Augmentation | None = None
 
     @property
     def is_stochastic(self) -> bool:
         """Whether steps are of one sample and plain, so that the path made for them applies."""
         plain = isinstance(self.optimizer, SGD) and (self.penalty is None or self.penalty.strength == 0)
-        return self.batch == 1 and plain
+        return self.batch == 1 and plain and self.augment is None
 
 
 class Run:
@@ -112,6 +114,7 @@ class Run:
             shuffle=settings.shuffle,
             stochastic=settings.is_stochastic and not any(layer.function.is_noisy for layer in net.layers),
             weights=self.training.weights,
+            augment=settings.augment,
         )
         opened.arrays.numbers[work.KEPT_AT] = self.state.steps
         return opened

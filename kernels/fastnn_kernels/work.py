@@ -46,7 +46,8 @@ class Arrays(NamedTuple):
     has them; space: float, the workspace; X: float (samples, n_in), C order; shift, scale: float (n_in,); labels:
     int32 (samples,) and targets: float (samples, n_out), one of them empty; samples: int64, rows of X that take part;
     order: int64, as long as samples; indices: int64 (n_in,) where steps are of one sample; words: int64, see team.py;
-    loss_constants: float64, see loss.py; weights: float (samples,) where samples have them.
+    loss_constants: float64, see loss.py; weights: float (samples,) where samples have them; augment: float64, basis,
+    room: float, see augment.py.
     """
 
     table: np.ndarray
@@ -69,6 +70,9 @@ class Arrays(NamedTuple):
     words: np.ndarray
     loss_constants: np.ndarray
     weights: np.ndarray
+    augment: np.ndarray
+    basis: np.ndarray
+    room: np.ndarray
 
     def addresses(self) -> np.ndarray:
         """int64, one address an array. They hold as long as this object lives.
@@ -101,6 +105,9 @@ class Work(NamedTuple):
     words: object
     loss_constants: object
     weights: object
+    augment: object
+    basis: object
+    room: object
 
 
 @inline
@@ -128,6 +135,9 @@ def open_work(params, addresses):
         pointer(np.int64, a[17]),
         pointer(np.float64, a[18]),
         pointer(params, a[19]),
+        pointer(np.float64, a[20]),
+        pointer(params, a[21]),
+        pointer(params, a[22]),
     )
 
 
