@@ -20,6 +20,8 @@ from fastnn.activations import (
 )
 from fastnn.callbacks import Callback, EarlyStopping
 from fastnn.custom import CustomActivation, CustomLoss
+from fastnn.data.split import train_test_split
+from fastnn.diagnostics import Diagnostics, diagnose, overfitting_gap
 from fastnn.errors import DivergenceError, FastnnError, FileError, InputError
 from fastnn.initializers import (
     GlorotNormal,
@@ -58,6 +60,7 @@ __all__ = [
     "CustomActivation",
     "CustomLoss",
     "Dense",
+    "Diagnostics",
     "DivergenceError",
     "EarlyStopping",
     "Exponential",
@@ -94,6 +97,9 @@ __all__ = [
     "Threshold",
     "augment",
     "data",
+    "diagnose",
     "errors",
+    "overfitting_gap",
     "plots",
+    "train_test_split",
 ]

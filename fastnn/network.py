@@ -190,6 +190,12 @@ class MLP:
         array = inputs.matrix("X", X, self.n_in, self.dtype)
         return session.predict(self, array, Reader(self, self.fitted).loss(None), self._idle_threads(len(array)))
 
+    def activations(self, X: Any) -> list[np.ndarray]:
+        """[(samples, n), ...]: the outputs of every layer, the last of them what predict gives. On one thread."""
+        array = inputs.matrix("X", X, self.n_in, self.dtype)
+        index, numbers = np.arange(len(array)), range(1, len(self.layers) + 1)
+        return [session.observe(self, array, index, number, activated=True) for number in numbers]
+
     def predict_class(self, X: Any) -> np.ndarray:
         """(samples,), class labels as given to fit. Raises InputError for a network that tells no classes apart."""
         if self.classes_ is None:

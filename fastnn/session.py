@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastnn import losses
 from fastnn.augment import Augmentation, Plan
 from fastnn.losses import Loss
 from fastnn.targets import Targets
 from fastnn_kernels import augment as augment_kernels
 from fastnn_kernels import epoch, finite, jit, layout, machine, optimizer, team, work
+from fastnn_kernels import observe as observing
 from fastnn_kernels.work import Arrays
 
 if TYPE_CHECKING:
@@ -180,13 +182,28 @@ def predict(net: MLP, X: np.ndarray, loss: Loss, threads: int) -> np.ndarray:
 
 
 def gradient(
-    net: MLP, X: np.ndarray, targets: Targets, loss: Loss, threads: int, weights: np.ndarray | None
+    net: MLP,
+    X: np.ndarray,
+    targets: Targets,
+    loss: Loss,
+    threads: int,
+    weights: np.ndarray | None,
+    index: np.ndarray | None = None,
 ) -> np.ndarray:
-    """The gradient of the mean loss over all of X as a flat vector, laid out as the parameters."""
+    """The gradient of the mean loss over all of X, or those that index names, as a flat vector like the parameters."""
     out = layout.zeros(net.layout.count, net.dtype)
-    rows = min(len(X), PASS_ROWS)
-    session = open_session(net, X, targets, loss, np.arange(len(X)), rows, threads, gradient=out, weights=weights)
+    samples = np.arange(len(X)) if index is None else index
+    rows = min(len(samples), PASS_ROWS)
+    session = open_session(net, X, targets, loss, samples, rows, threads, gradient=out, weights=weights)
     enter(session, epoch.gradient)
+    return out
+
+
+def observe(net: MLP, X: np.ndarray, index: np.ndarray, layer: int, activated: bool) -> np.ndarray:
+    """Outputs of a layer, or what goes into its activation, for the rows of X that index names: (rows, n)."""
+    out = np.empty((len(index), net.sizes[layer]), net.dtype)
+    session = open_session(net, X, None, losses.natural(net.layers[-1].function), index, EVALUATION_BLOCK, 1)
+    enter(session, observing.observe, layer, activated, out)
     return out
 
 
@@ -209,6 +226,7 @@ def entries(dtype: np.dtype) -> dict[Callable, tuple]:
         epoch.evaluate: (*head, EVALUATION_BLOCK, np.zeros(1), np.zeros(1, np.int64)),
         epoch.predict: (*head, EVALUATION_BLOCK, np.zeros((1, 1), dtype)),
         epoch.gradient: head,
+        observing.observe: (*head, 1, True, np.zeros((1, 1), dtype)),
         augment_kernels.apply: (
             np.zeros(1),
             *[np.zeros(0, dtype)] * 2,

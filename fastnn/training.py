@@ -129,6 +129,7 @@ class Run:
         try:
             self.show.start(self.settings.epochs, self.samples)
             for callback in self.settings.callbacks:
+                callback.training_starts(self.training, self.settings.loss)
                 callback.fit_start(self.net)
             with team.Team(self.settings.threads) as workers:
                 self._epochs(workers)

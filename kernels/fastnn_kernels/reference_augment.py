@@ -78,7 +78,7 @@ def warp(a, image, sample, t, seed):
     for y in range(a.height):
         for x in range(a.width):
             source = middle + inverse @ (np.array([x, y]) - middle - shift) + bent[y, x]
-            out[y, x] = pixel(image, *source, a.fill)
+            out[y, x] = pixel(image, source[0], source[1], a.fill)
     return out
 
 
