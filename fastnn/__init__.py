@@ -1,6 +1,6 @@
 """fastnn: the fastest way to train multilayer perceptrons in Python."""
 
-from fastnn import data, errors, plots
+from fastnn import augment, data, errors, plots
 from fastnn.activations import (
     ELU,
     GELU,
@@ -22,6 +22,8 @@ from fastnn.averaging import EMA
 from fastnn.callbacks import Callback, EarlyStopping
 from fastnn.clipping import ClipNorm, ClipValue
 from fastnn.custom import CustomActivation, CustomLoss
+from fastnn.data.split import train_test_split
+from fastnn.diagnostics import Diagnostics, diagnose, overfitting_gap
 from fastnn.errors import DivergenceError, FastnnError, FileError, InputError
 from fastnn.initializers import (
     GlorotNormal,
@@ -71,6 +73,7 @@ __all__ = [
     "CustomActivation",
     "CustomLoss",
     "Dense",
+    "Diagnostics",
     "DivergenceError",
     "DropConnect",
     "Dropout",
@@ -116,7 +119,11 @@ __all__ = [
     "Tanh",
     "Threshold",
     "Whiteout",
+    "augment",
     "data",
+    "diagnose",
     "errors",
+    "overfitting_gap",
     "plots",
+    "train_test_split",
 ]

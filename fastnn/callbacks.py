@@ -8,12 +8,16 @@ from fastnn import checks
 from fastnn.errors import InputError
 
 if TYPE_CHECKING:
+    from fastnn.losses import Loss
     from fastnn.network import MLP
-    from fastnn.training import History
+    from fastnn.training import History, Part
 
 
 class Callback:
     """Base of callbacks: override what is needed. An exception stops the run; the network keeps its weights."""
+
+    def training_starts(self, training: Part, loss: Loss) -> None:
+        """What a fit trains on, and by which loss; just before fit_start."""
 
     def fit_start(self, net: MLP) -> None:
         """Training begins."""

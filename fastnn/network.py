@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from fastnn import augment as augment_module
 from fastnn import (
     averaging,
     checks,
@@ -25,6 +26,7 @@ from fastnn import (
 from fastnn import callbacks as callbacks_module
 from fastnn import progress as progress_module
 from fastnn.activations import Softmax
+from fastnn.augment import Augmentation
 from fastnn.averaging import EMA
 from fastnn.clipping import Clip
 from fastnn.custom import CustomActivation
@@ -167,6 +169,7 @@ class MLP:
         clip: Clip | None = None,
         schedule: Any = None,
         normalize: str | None = None,
+        augment: Augmentation | None = None,
         sample_weight: Any = None,
         class_weight: Any = None,
         accumulate: int = 1,
@@ -185,7 +188,8 @@ class MLP:
         validation: the share of the samples held out (random, stratified for classes), or (Xv, yv). penalty: L1,
         L2 or L1L2. clip: ClipValue or ClipNorm. schedule: a name or object of fastnn.schedules for the learning rate,
         by default constant. normalize: "standard", "minmax" or "robust": statistics of the training samples, stored and
-        applied from then on.
+        applied from then on. augment: an object of fastnn.augment: random changes of the training samples in every
+        step.
         sample_weight: (samples,), factors on the samples' losses: a batch's loss is 1/m sum w_i l_i over its m samples.
         class_weight: {label: factor} or "balanced", samples / (classes * samples of the class). Held out samples keep
         their weights.
@@ -217,6 +221,7 @@ class MLP:
             schedule=schedules.family.get("constant" if schedule is None else schedule),
             callbacks=callbacks_module.check(callbacks),
             threads=reader.threads(threads, batch_size, len(training.index)),
+            augment=augment_module.check(augment, self.n_in),
         )
         norms.check_batches(self, len(training.index), batch)
         show = progress_module.create(checks.flag("progress", progress))
@@ -272,6 +277,12 @@ class MLP:
         """(samples, n_out), outputs of the last activation. Raises InputError as fit does."""
         array = inputs.matrix("X", X, self.n_in, self.dtype)
         return session.predict(self, array, Reader(self, self.fitted).loss(None), self._idle_threads(len(array)))
+
+    def activations(self, X: Any) -> list[np.ndarray]:
+        """[(samples, n), ...]: the outputs of every layer, the last of them what predict gives. On one thread."""
+        array = inputs.matrix("X", X, self.n_in, self.dtype)
+        index, numbers = np.arange(len(array)), range(1, len(self.layers) + 1)
+        return [session.observe(self, array, index, number, activated=True) for number in numbers]
 
     def predict_class(self, X: Any) -> np.ndarray:
         """(samples,), class labels as given to fit. Raises InputError for a network that tells no classes apart."""

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastnn import noise, norms
+from fastnn import losses, noise, norms
+from fastnn.augment import Augmentation, Plan
 from fastnn.losses import Loss
 from fastnn.targets import Targets
+from fastnn_kernels import augment as augment_kernels
 from fastnn_kernels import epoch, finite, jit, layout, machine, optimizer, team, work
+from fastnn_kernels import observe as observing
 from fastnn_kernels.noise import SAMPLE_CONNECT
 from fastnn_kernels.work import Arrays
 
@@ -64,6 +67,7 @@ def open_session(
     weights: np.ndarray | None = None,
     noisy: bool = False,
     predicts: bool = False,
+    augment: Augmentation | None = None,
 ) -> Session:
     """Lay out a session over the given samples of X, `rows` rows at a time.
 
@@ -81,6 +85,7 @@ def open_session(
         norms.fold(net, params)
         space.table[space.table[:, layout.NORM] == layout.BATCH_NORM, layout.NORM] = layout.NO_NORM
     normalization = net.normalization
+    augmentation = Plan.none(dtype) if augment is None else augment.plan(net.n_in, dtype, space.rows // machine.UNIT)
     numbers = _numbers(net, space, targets, loss, len(samples))
     numbers[work.OPTIMIZER], numbers[work.STOCHASTIC] = optimizer_code, stochastic
     numbers[work.SHUFFLED], numbers[work.WEIGHTED] = shuffle, weights is not None
@@ -111,6 +116,9 @@ def open_session(
         noise=noise_constants,
         inner=np.zeros(0, np.int64),
         units=np.zeros(0, np.int64),
+        augment=augmentation.constants,
+        basis=augmentation.basis,
+        room=augmentation.room,
     )
     return Session(arrays, threads)
 
@@ -211,13 +219,28 @@ def predict(net: MLP, X: np.ndarray, loss: Loss, threads: int) -> np.ndarray:
 
 
 def gradient(
-    net: MLP, X: np.ndarray, targets: Targets, loss: Loss, threads: int, weights: np.ndarray | None = None
+    net: MLP,
+    X: np.ndarray,
+    targets: Targets,
+    loss: Loss,
+    threads: int,
+    weights: np.ndarray | None = None,
+    index: np.ndarray | None = None,
 ) -> np.ndarray:
-    """The gradient of the mean loss over all of X as a flat vector, laid out as the parameters."""
+    """The gradient of the mean loss over all of X, or those that index names, as a flat vector like the parameters."""
     out = layout.zeros(net.layout.count, net.dtype)
-    rows = pass_rows(net, len(X))
-    session = open_session(net, X, targets, loss, np.arange(len(X)), rows, threads, gradient=out, weights=weights)
+    samples = np.arange(len(X)) if index is None else index
+    rows = pass_rows(net, len(samples))
+    session = open_session(net, X, targets, loss, samples, rows, threads, gradient=out, weights=weights)
     enter(session, epoch.gradient)
+    return out
+
+
+def observe(net: MLP, X: np.ndarray, index: np.ndarray, layer: int, activated: bool) -> np.ndarray:
+    """Outputs of a layer, or what goes into its activation, for the rows of X that index names: (rows, n)."""
+    out = np.empty((len(index), net.sizes[layer]), net.dtype)
+    session = open_session(net, X, None, losses.natural(net.layers[-1].function), index, EVALUATION_BLOCK, 1, predicts=True)
+    enter(session, observing.observe, layer, activated, out)
     return out
 
 
@@ -240,6 +263,15 @@ def entries(dtype: np.dtype) -> dict[Callable, tuple]:
         epoch.evaluate: (*head, EVALUATION_BLOCK, np.zeros(1), np.zeros(1, np.int64)),
         epoch.predict: (*head, EVALUATION_BLOCK, np.zeros((1, 1), dtype)),
         epoch.gradient: head,
+        observing.observe: (*head, 1, True, np.zeros((1, 1), dtype)),
+        augment_kernels.apply: (
+            np.zeros(1),
+            *[np.zeros(0, dtype)] * 2,
+            np.zeros((1, 1), dtype),
+            0,
+            0,
+            np.zeros((1, 1), dtype),
+        ),
         finite.first_block_not_finite: (np.zeros(0, dtype), 0, 0),
     }
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastnn import clipping, norms, penalties, session, subnetwork
+from fastnn.augment import Augmentation
 from fastnn.averaging import EMA
 from fastnn.callbacks import Callback
 from fastnn.clipping import Clip, ClipNorm
@@ -74,12 +75,13 @@ class Settings:
     pass_rows: int
     clip: Clip | None = None
     average: EMA | None = None
+    augment: Augmentation | None = None
 
     @property
     def is_stochastic(self) -> bool:
         """Whether steps are of one sample and plain, so that the path made for them applies."""
         plain = isinstance(self.optimizer, SGD) and penalties.is_nothing(self.penalty)
-        return self.batch == 1 and plain and self.clip is None and self.average is None
+        return self.batch == 1 and plain and (self.clip, self.average, self.augment) == (None, None, None)
 
 
 class Run:
@@ -129,6 +131,7 @@ class Run:
             stochastic=settings.is_stochastic and suits_single_samples(net),
             weights=self.training.weights,
             noisy=True,
+            augment=settings.augment,
         )
         opened.arrays.numbers[work.KEPT_AT] = self.state.steps
         return subnetwork.attach(net, opened, rows)
@@ -143,6 +146,7 @@ class Run:
         try:
             self.show.start(self.settings.epochs, self.samples)
             for callback in self.settings.callbacks:
+                callback.training_starts(self.training, self.settings.loss)
                 callback.fit_start(self.net)
             with team.Team(self.settings.threads) as workers:
                 self._epochs(workers)

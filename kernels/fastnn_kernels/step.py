@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastnn_kernels import dense, optimizer, output, rowwise, weight_noise
+from fastnn_kernels import augment, dense, optimizer, output, rowwise, weight_noise
 from fastnn_kernels.gradient import gradients
 from fastnn_kernels.jit import kernel
 from fastnn_kernels.layout import ACTIVATION, STRIDE, A
@@ -26,6 +26,7 @@ from fastnn_kernels.work import (
     OPTIMIZER,
     ROWS,
     RUNNING_SIZE,
+    SEED,
     at,
     scratch,
     share,
@@ -49,14 +50,22 @@ class Now(NamedTuple):
 
 @kernel
 def gather(work, first, last, now):
-    """Copy the samples at positions start + first to start + last of the order into the input rows, normalized."""
+    """Copy the samples at positions start + first to start + last of the order into the input rows, normalized.
+
+    In training they are augmented before that.
+    """
     columns, stride = work.numbers[COLUMNS_IN], at(work, 0, STRIDE)
     normalized = work.numbers[NORMALIZED] != 0
+    is_augmented = now.is_training and work.augment[augment.ON] != 0.0
     out = work.space + (at(work, 0, A) + first * stride)
     n = lanes(out)
     whole = columns - columns % n
     for row in range(first, last):
-        x = work.X + work.order[now.start + row] * columns
+        sample = work.order[now.start + row]
+        x = work.X + sample * columns
+        if is_augmented:
+            room = work.room + first // UNIT * np.int64(work.augment[augment.ROOM_SIZE])
+            x = augment.augmented(work.augment, work.basis, room, x, columns, sample, now.t, work.numbers[SEED])
         if normalized:
             for j in range(0, whole, n):
                 store(out + j, (load(x + j) - load(work.shift + j)) * load(work.scale + j))

@@ -52,7 +52,7 @@ class Arrays(NamedTuple):
     int64, see team.py; loss_constants: float64, see loss.py; weights: float (samples,) where samples have them; norms:
     float64, norm.CONSTANTS per row of the table; running, kept_running: float, see layout.RUNNING; noise: float64,
     noise.CONSTANTS per row of the table; inner: int64, addresses of a small network's Arrays, and units: int64, of a
-    small network: see subnetwork.py.
+    small network: see subnetwork.py; augment: float64, basis, room: float, see augment.py.
     """
 
     table: np.ndarray
@@ -81,6 +81,9 @@ class Arrays(NamedTuple):
     noise: np.ndarray
     inner: np.ndarray
     units: np.ndarray
+    augment: np.ndarray
+    basis: np.ndarray
+    room: np.ndarray
 
     def addresses(self) -> np.ndarray:
         """int64, one address an array. They hold as long as this object lives.
@@ -119,6 +122,9 @@ class Work(NamedTuple):
     noise: object
     inner: object
     units: object
+    augment: object
+    basis: object
+    room: object
 
 
 @inline
@@ -152,6 +158,9 @@ def open_work(params, addresses):
         pointer(np.float64, a[23]),
         pointer(np.int64, a[24]),
         pointer(np.int64, a[25]),
+        pointer(np.float64, a[26]),
+        pointer(params, a[27]),
+        pointer(params, a[28]),
     )
 
 
