@@ -33,6 +33,7 @@ from fastnn.initializers import (
 from fastnn.layers import Dense
 from fastnn.losses import MAE, MSE, BinaryCrossEntropy, CrossEntropy, HalfMSE, Huber, Poisson
 from fastnn.network import MLP
+from fastnn.noise import DropConnect, Dropout, Shakeout, Whiteout
 from fastnn.norms import BatchNorm, LayerNorm, NormState
 from fastnn.optimizers import SGD, Adam, Momentum, Nesterov
 from fastnn.penalties import L1, L2
@@ -61,6 +62,8 @@ __all__ = [
     "CustomLoss",
     "Dense",
     "DivergenceError",
+    "DropConnect",
+    "Dropout",
     "EarlyStopping",
     "Exponential",
     "FastnnError",
@@ -89,6 +92,7 @@ __all__ = [
     "Orthogonal",
     "Poisson",
     "ReLU",
+    "Shakeout",
     "SiLU",
     "Sigmoid",
     "Softmax",
@@ -96,6 +100,7 @@ __all__ = [
     "StepDecay",
     "Tanh",
     "Threshold",
+    "Whiteout",
     "data",
     "errors",
     "plots",

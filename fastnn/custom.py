@@ -72,8 +72,8 @@ class CustomLoss(Loss):
 
     value(yhat, y): the loss of one output; derivative(yhat, y): its derivative by yhat; njit functions, or plain ones
     that Numba can compile. Nothing else is compiled again. A saved network keeps no custom loss: give it again to fit,
-    evaluate and loss. check: whether the pair is tried at yhat within (-4, 4) and y within (-1, 1.3): both must be
-    finite there, and the derivative agree with finite differences.
+    evaluate and loss. check: whether the derivative must agree with finite differences at yhat within (-4, 4) and y
+    within (-1, 1.3), wherever value is finite: a loss of probabilities is compared between 0 and 1.
 
     Raises InputError for what does not compile, or fails the check.
     """
@@ -85,8 +85,19 @@ class CustomLoss(Loss):
     def __post_init__(self) -> None:
         _check_functions(self, ("value", "derivative"))
         checks.flag("check", self.check)
-        for y in TARGETS if self.check else ():
-            _check_slope("value", self.value, self.derivative, (y,), True)
+        if self.check:
+            self._compare()
+
+    def _compare(self) -> None:
+        """_check_slope for the points at which value is finite, of which there must be some."""
+        compared = 0
+        for y in TARGETS:
+            around = [_values("value", self.value, POINTS + step, (y,), finite=False) for step in (STEP, -STEP)]
+            points = POINTS[np.isfinite(around).all(axis=0)]
+            _check_slope("value", self.value, self.derivative, (y,), True, points)
+            compared += len(points)
+        if not compared:
+            raise InputError(f"the value is finite at no yhat within (-4, 4) for y = {TARGETS}; check=False takes it")
 
     @property
     def code(self) -> int:
@@ -104,16 +115,23 @@ def _check_functions(given: Any, names: tuple[str, ...]) -> None:
             raise InputError(f"{name} of {what} must be a Python or njit function, got {function!r}")
 
 
-def _check_slope(name: str, function: Callable, derivative: Callable, rest: tuple[float, ...], compare: bool) -> None:
+def _check_slope(
+    name: str,
+    function: Callable,
+    derivative: Callable,
+    rest: tuple[float, ...],
+    compare: bool,
+    points: np.ndarray = POINTS,
+) -> None:
     """Raises InputError where one is not finite, or, where they are to be compared, the slope is clearly another."""
-    slopes = _values("derivative", derivative, POINTS, rest)
-    above, below = (_values("function", function, POINTS + step, rest) for step in (STEP, -STEP))
+    slopes = _values("derivative", derivative, points, rest)
+    above, below = (_values("function", function, points + step, rest) for step in (STEP, -STEP))
     measured = (above - below) / (2 * STEP)
     wrong = np.flatnonzero(abs(slopes - measured) > TOLERANCE * (1 + abs(measured)))
     if compare and len(wrong):
         i = wrong[0]
         raise InputError(
-            f"the derivative of {name!r} is {slopes[i]:.6g} at {_point(POINTS[i], rest)}, but finite differences "
+            f"the derivative of {name!r} is {slopes[i]:.6g} at {_point(points[i], rest)}, but finite differences "
             f"give {measured[i]:.6g}; check=False takes a derivative that is meant to differ"
         )
 
@@ -124,17 +142,25 @@ def _point(z: float, rest: tuple[float, ...]) -> str:
 
 @cache
 def _compiled(function: Callable) -> Dispatcher:
-    return function if isinstance(function, Dispatcher) else njit(function, **FLAGS)
+    """With the kernels' flags, also where it was compiled by others: an exception in machine code that is called by its
+    address would be printed and forgotten, and 0 taken for the result; so a division by 0 must give infinity or NaN.
+    """
+    if not isinstance(function, Dispatcher):
+        return njit(function, **FLAGS)
+    options = {name: value for name, value in function.targetoptions.items() if name != "nopython"}
+    return njit(function.py_func, **{**options, **FLAGS})
 
 
-def _values(what: str, function: Callable, points: np.ndarray, rest: tuple[float, ...]) -> np.ndarray:
-    """The function at some points. Raises InputError where it does not compile or gives no finite number."""
+def _values(
+    what: str, function: Callable, points: np.ndarray, rest: tuple[float, ...], finite: bool = True
+) -> np.ndarray:
+    """The function at some points. Raises InputError where it does not compile or gives no (finite) number."""
     try:
         values = [_compiled(function)(z, *rest) for z in points.tolist()]
     except (NumbaError, TypeError) as error:
         raise InputError(f"Numba cannot compile the {what} for {1 + len(rest)} numbers: {error}") from error
     for z, value in zip(points, values, strict=True):
-        if not isinstance(value, int | float) or not np.isfinite(value):
+        if not isinstance(value, int | float) or (finite and not np.isfinite(value)):
             raise InputError(f"the {what} must give finite numbers, got {value!r} at {_point(z, rest)}")
     return np.array(values, np.float64)
 

@@ -31,8 +31,9 @@ class MLP:
 
     sizes: [n_in, hidden..., n_out], or n_in with `layers` given. layers: Dense objects, each with its activation.
     activation, output: of the hidden layers and of the last one; names or objects; by default "relu" and "linear".
-    norm: of the hidden layers, "batch", "layer" or an object. These three not together with `layers`. init: a name or
-    an object of fastnn.initializers. dtype: "float32" or "float64". seed: of weights, shuffles and splits.
+    norm, dropout: of all hidden layers: "batch", "layer" or an object; a probability or a Dropout. These four not
+    together with `layers`. init: a name or an object of fastnn.initializers. dtype: "float32" or "float64". seed: of
+    weights, shuffles, splits and noise.
 
     Raises InputError for sizes below 1, unknown names, softmax before the last layer, or softmax over one output.
     """
@@ -48,8 +49,9 @@ class MLP:
         dtype: Any = "float32",
         seed: int = 0,
         norm: Any = None,
+        dropout: Any = None,
     ) -> None:
-        self.n_in, self.layers = _read_layers(sizes, layers, activation, output, norm)
+        self.n_in, self.layers = _read_layers(sizes, layers, activation, output, norm, dropout)
         self.dtype = _read_dtype(dtype)
         self.seed = checks.whole("seed", seed, least=0)
         self.init = initializers.family.get(init)
@@ -91,6 +93,11 @@ class MLP:
     def n_out(self) -> int:
         """Neurons of the last layer."""
         return self.layers[-1].units
+
+    @property
+    def has_noise(self) -> bool:
+        """Whether training has any noise."""
+        return any(layer.any_noise is not None for layer in self.layers)
 
     # Weights
 
@@ -272,9 +279,15 @@ class MLP:
         """A table of the layers with their parameters."""
         return explain.summary(self)
 
-    def explain(self, batch_size: int = 128) -> str:
-        """How a step on batches of this size would run, and why so; and how fast the last fit was."""
-        return explain.explain(self, checks.whole("batch_size", batch_size))
+    def explain(self, batch_size: int = 128, optimizer: Any = None) -> str:
+        """How a step on batches of this size would run, why so and how fast; and how fast the last fit was.
+
+        optimizer: a name or an object, by default the last fit's kind, before any fit Adam. The predicted speed comes
+        from a simple model of a step (prediction.py) and a short measurement of this machine, once in a process.
+        """
+        last = self.fitted.optimizer.kind
+        chosen = last() if optimizer is None else optimizers.family.get(optimizer)  # type: ignore[call-arg]
+        return explain.explain(self, checks.whole("batch_size", batch_size), chosen)
 
     def __repr__(self) -> str:
         sizes = "-".join(str(size) for size in self.layout.sizes)
@@ -282,10 +295,14 @@ class MLP:
         return f"MLP({sizes}; {names}; {self.dtype})"
 
 
-def _read_layers(sizes: Any, layers: Any, activation: Any, output: Any, norm: Any) -> tuple[int, tuple[Dense, ...]]:
+def _read_layers(
+    sizes: Any, layers: Any, activation: Any, output: Any, norm: Any, dropout: Any
+) -> tuple[int, tuple[Dense, ...]]:
     if layers is not None:
-        if activation is not None or output is not None or norm is not None:
-            raise InputError("activation, output and norm go with a list of sizes; Dense objects have their own")
+        if any(option is not None for option in (activation, output, norm, dropout)):
+            raise InputError(
+                "activation, output, norm and dropout go with a list of sizes; Dense objects have their own"
+            )
         n_in = checks.whole("the number of inputs", sizes)
         found = tuple(layers)
         if not found or not all(isinstance(layer, Dense) for layer in found):
@@ -298,7 +315,8 @@ def _read_layers(sizes: Any, layers: Any, activation: Any, output: Any, norm: An
     if len(given) < 2:
         raise InputError(f"sizes must be [n_in, hidden..., n_out], at least two numbers, got {given!r}")
     given = [checks.whole("every size", size) for size in given]
-    hidden = tuple(Dense(units, "relu" if activation is None else activation, norm=norm) for units in given[1:-1])
+    function = "relu" if activation is None else activation
+    hidden = tuple(Dense(units, function, dropout, norm=norm) for units in given[1:-1])
     return given[0], (*hidden, Dense(given[-1], "linear" if output is None else output))
 
 
@@ -321,6 +339,10 @@ def _check_architecture(layers: tuple[Dense, ...]) -> None:
             f"norm is for hidden layers, but the last layer has {layers[-1].norm}: it would fix mean and spread of the "
             "outputs, which the targets decide"
         )
+    if layers[-1].dropout is not None:
+        raise InputError(f"dropout is for hidden layers, but the last layer has {layers[-1].dropout}")
+    if any(layer.leaves_units_out for layer in layers) and any(layer.norm is not None for layer in layers):
+        raise InputError('norm goes with dropout per="sample"; per "batch" and "epoch" leave units out of the network')
     if isinstance(layers[-1].function, Softmax) and layers[-1].units == 1:
         raise InputError('softmax over one output is always 1; for two classes choose 2 outputs, or output="sigmoid"')
 

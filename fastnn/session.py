@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastnn import norms
+from fastnn import noise, norms
 from fastnn.losses import Loss
 from fastnn.targets import Targets
 from fastnn_kernels import epoch, finite, jit, layout, machine, optimizer, team, work
+from fastnn_kernels.noise import SAMPLE_CONNECT
 from fastnn_kernels.work import Arrays
 
 if TYPE_CHECKING:
     from fastnn.network import MLP
 
+FUNCTIONS = [layout.FUNCTION, layout.DERIVATIVE]  # addresses of custom activations in the table
 EVALUATION_BLOCK = 64  # rows that a thread takes at a time to evaluate or predict; sums do not depend on threads
 PASS_ROWS = 1024  # rows that go through the network at once in training; longer batches go in parts, see pass_rows
 FLOPS_PER_THREAD = 1.5e6  # a step's work below which one more thread costs more at the barriers than it brings
@@ -27,10 +29,13 @@ CACHED_BYTES = 2 << 20  # parameters up to which a network is small: the caches 
 
 @dataclass(frozen=True)
 class Session:
-    """Everything that one call of a compiled function needs. arrays hold the memory that the kernels write."""
+    """Everything that one call of a compiled function needs. arrays hold the memory that the kernels write.
+
+    inner: those of a small network, see subnetwork.py, whose addresses lie in arrays."""
 
     arrays: Arrays
     threads: int
+    inner: Arrays | None = None
 
     @property
     def words(self) -> np.ndarray:
@@ -57,16 +62,19 @@ def open_session(
     shuffle: bool = False,
     stochastic: bool = False,
     weights: np.ndarray | None = None,
+    noisy: bool = False,
     predicts: bool = False,
 ) -> Session:
     """Lay out a session over the given samples of X, `rows` rows at a time.
 
-    predicts: whether batch normalization takes its running averages, folded into a copy of the parameters.
+    noisy: whether the layers' noise is on. predicts: whether batch normalization takes its running averages, folded
+    into a copy of the parameters.
     """
     dtype, empty = net.dtype, np.zeros(0, net.dtype)
-    space = layout.workspace(net.layout, rows, threads, stochastic)
-    addresses = [layer.function.addresses(dtype) for layer in net.layers]
-    space.table[1:, [layout.FUNCTION, layout.DERIVATIVE]] = addresses
+    codes, noise_constants = noise.table([layer.any_noise if noisy else None for layer in net.layers])
+    space = layout.workspace(net.layout, rows, threads, stochastic, [code > SAMPLE_CONNECT for code in codes])
+    space.table[1:, layout.NOISE] = codes
+    space.table[1:, FUNCTIONS] = [layer.function.addresses(dtype) for layer in net.layers]
     params, kept_running = net.params, empty if kept is None else net.running.copy()
     if predicts and norms.has_batch_norm(net):
         params = layout.zeros(net.layout.count, dtype)
@@ -100,6 +108,9 @@ def open_session(
         norms=norms.table(net),
         running=net.running,
         kept_running=kept_running,
+        noise=noise_constants,
+        inner=np.zeros(0, np.int64),
+        units=np.zeros(0, np.int64),
     )
     return Session(arrays, threads)
 
@@ -108,11 +119,7 @@ def _numbers(net: MLP, space: layout.Workspace, targets: Targets | None, loss: L
     numbers = np.zeros(work.NUMBERS, np.int64)
     numbers[work.LAYERS] = len(net.layers)
     numbers[work.LOSS], numbers[work.CUSTOM_LOSS] = loss.code, loss.address(net.dtype)
-    numbers[work.ROWS] = space.rows
-    numbers[work.LOSSES] = space.losses
-    numbers[work.SCRATCH], numbers[work.SCRATCH_SIZE] = space.scratch, space.scratch_size
-    numbers[work.BLOCK] = space.block
-    numbers[work.PARAMETERS] = net.layout.count
+    set_places(numbers, space, net.layout.count)
     numbers[work.COLUMNS_IN] = net.n_in
     numbers[work.NORMALIZED] = net.normalization is not None
     numbers[work.SAMPLES] = samples
@@ -121,6 +128,15 @@ def _numbers(net: MLP, space: layout.Workspace, targets: Targets | None, loss: L
     if targets is not None:
         numbers[work.TARGET], numbers[work.ACCURACY] = targets.kind, targets.accuracy
     return numbers
+
+
+def set_places(numbers: np.ndarray, space: layout.Workspace, parameters: int) -> None:
+    """Write what follows from a workspace and the number of parameters."""
+    numbers[work.ROWS] = space.rows
+    numbers[work.LOSSES] = space.losses
+    numbers[work.SCRATCH], numbers[work.SCRATCH_SIZE] = space.scratch, space.scratch_size
+    numbers[work.BLOCK] = space.block
+    numbers[work.PARAMETERS] = parameters
 
 
 def flops_per_sample(net: MLP) -> float:

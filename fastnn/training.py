@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastnn import norms, penalties, session
+from fastnn import norms, penalties, session, subnetwork
 from fastnn.callbacks import Callback
 from fastnn.errors import DivergenceError
 from fastnn.losses import Loss
@@ -110,11 +110,12 @@ class Run:
             gradient=np.zeros_like(net.params) if in_parts else None,
             kept=net.params.copy(),
             shuffle=settings.shuffle,
-            stochastic=settings.is_stochastic and _suits_single_samples(net),
+            stochastic=settings.is_stochastic and suits_single_samples(net),
             weights=self.training.weights,
+            noisy=True,
         )
         opened.arrays.numbers[work.KEPT_AT] = self.state.steps
-        return opened
+        return subnetwork.attach(net, opened, rows)
 
     def _evaluation(self, part: Part) -> session.Evaluation:
         return session.Evaluation(
@@ -212,6 +213,7 @@ class Run:
         )
 
 
-def _suits_single_samples(net: MLP) -> bool:
+def suits_single_samples(net: MLP) -> bool:
     """Whether the path for steps of one sample knows all that the layers do."""
-    return not norms.has_norm(net) and not any(layer.function.is_noisy for layer in net.layers)
+    is_noisy = net.has_noise or any(layer.function.is_noisy for layer in net.layers)
+    return not is_noisy and not norms.has_norm(net)

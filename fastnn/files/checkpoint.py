@@ -18,7 +18,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from fastnn import activations, initializers, losses, norms
+from fastnn import activations, initializers, losses, noise, norms
 from fastnn.activations import Activation
 from fastnn.custom import CustomActivation, CustomLoss
 from fastnn.data.normalize import METHODS, Normalization
@@ -55,6 +55,7 @@ def _describe(net: MLP) -> dict[str, Any]:
             {
                 "units": layer.units,
                 "activation": layer.function.describe(),
+                "noise": None if layer.any_noise is None else noise.family.describe(layer.any_noise),
                 "norm": None if layer.norm is None else norms.family.describe(layer.norm),
             }
             for layer in net.layers
@@ -154,9 +155,13 @@ def _build(described: dict[str, Any], functions: list[Activation], file: Any) ->
 
 
 def _layer(row: dict[str, Any], function: Activation) -> Dense:
-    described = row.get("norm")
-    norm = None if described is None else norms.family.build(described)
-    return Dense(row["units"], function, norm=norm)
+    norm, drawn = row.get("norm"), row.get("noise")
+    return Dense(
+        row["units"],
+        function,
+        noise=None if drawn is None else noise.family.build(drawn),
+        norm=None if norm is None else norms.family.build(norm),
+    )
 
 
 def _norm_state(file: Any, number: int, new: norms.NormState | None) -> norms.NormState | None:

@@ -7,10 +7,10 @@ shift.
 
 from typing import NamedTuple
 
-from fastnn_kernels import dense, norm, optimizer, penalty
+from fastnn_kernels import dense, noise, norm, optimizer, penalty, sample_connect, weight_noise
 from fastnn_kernels.dense import FROM_TARGET, FROM_ZERO
 from fastnn_kernels.jit import kernel
-from fastnn_kernels.layout import BATCH_NORM, BETA, DEPTH, GAMMA, N_IN, NO_NORM, NORM, STRIDE, WIDTH, B, D, W
+from fastnn_kernels.layout import BATCH_NORM, BETA, DEPTH, GAMMA, N_IN, NO_NORM, NOISE, NORM, STRIDE, WIDTH, B, D, W
 from fastnn_kernels.native import lanes
 from fastnn_kernels.work import LAYERS, OPTIMIZER, PARAMETERS, SAMPLES, ask_for, at, scratch, share
 
@@ -22,7 +22,7 @@ class Pass(NamedTuple):
 
     rates: the optimizer's, at this step; rows: how many; is_first, is_last: of the batch's passes; upcoming: position
     in the order where the next pass begins; units: of work in all layers; tile: scratch for the gradient of a unit;
-    packed: scratch for a panel of deltas.
+    packed: scratch for a panel of deltas; t: the number of the step.
     """
 
     rates: object
@@ -33,6 +33,7 @@ class Pass(NamedTuple):
     units: object
     tile: object
     packed: object
+    t: object
 
 
 @kernel
@@ -70,10 +71,16 @@ def _update(work, one, offset, g, count):
 def _weights(work, one, layer, column, columns, k, d, d_stride):
     """Gradient and update of one group of rows, from row k on."""
     rows = min(2 * lanes(d), at(work, layer, N_IN) - k)
-    offset = at(work, layer, W) + column * at(work, layer, DEPTH) + k * columns
+    place = column * at(work, layer, DEPTH) + k * columns
+    offset = at(work, layer, W) + place
     g = _target(work, one, offset)
     start = FROM_ZERO if one.is_first else FROM_TARGET
-    dense.weight_gradient(work, layer, k, rows, d, d_stride, columns, one.rows, g, start)
+    if at(work, layer, NOISE) == noise.SAMPLE_CONNECT:
+        sample_connect.gradient(work, layer, k, rows, column, columns, d, d_stride, one, g)
+    else:
+        dense.weight_gradient(work, layer, k, rows, d, d_stride, columns, one.rows, g, start)
+    if at(work, layer, NOISE) > noise.SAMPLE_CONNECT:
+        weight_noise.gradient(work, layer, place, rows, columns, d, d_stride, one.rows, g, one.is_last)
     if one.is_last:
         penalty.add_gradient(g, work.params + offset, rows * columns, one.rates.l1, one.rates.l2)
         _update(work, one, offset, g, rows * columns)
@@ -123,10 +130,10 @@ def _panel(work, one, layer, column, first, last, unit):
 
 
 @kernel
-def gradients(work, rank, size, rates, count, is_first, is_last, upcoming):
+def gradients(work, rank, size, rates, count, is_first, is_last, upcoming, t):
     """This worker's share of all gradients over `count` rows, and in the batch's last pass of all updates.
 
-    upcoming: position in the order where the next pass begins.
+    upcoming: position in the order where the next pass begins; t: the number of the step.
     """
     layers, panel = work.numbers[LAYERS], 2 * lanes(work.params)
     tile = scratch(work, rank)
@@ -134,7 +141,7 @@ def gradients(work, rank, size, rates, count, is_first, is_last, upcoming):
     for layer in range(1, layers + 1):
         panels, groups = _groups(work, layer)
         total += panels * groups
-    one = Pass(rates, count, is_first, is_last, upcoming, total, tile, tile + panel * panel)
+    one = Pass(rates, count, is_first, is_last, upcoming, total, tile, tile + panel * panel, t)
     begin, end = share(total, rank, size)
     unit = begin
     for layer in range(1, layers + 1):

@@ -44,7 +44,11 @@ BETA = 17  # offset of the shift in the parameters
 XHAT = 18  # offset of the normalized z in the workspace, rows as in A
 STATS = 19  # offset of norm.py's statistics in the workspace
 RUNNING = 20  # offset of the running averages, means and behind them variances
-COLUMNS = 21
+NOISE = 21  # code, see noise.py; 0 but in training
+NOISY = 22  # offset of the disturbed weights and bias in the workspace
+FACTORS = 23  # offset of what takes their gradient to the weights', in panels
+UNITS = 24  # offset of the numbers of a small network's units, see subnetwork.py
+COLUMNS = 25
 
 NO_NORM, BATCH_NORM, LAYER_NORM = 0, 1, 2
 BATCH_STATS = 5  # vectors as wide as the layer: mean, variance, 1 / deviation, sums for the gradients of beta and gamma
@@ -125,10 +129,13 @@ def parameters(
     return Parameters(tuple(sizes), dtype, table, count, running)
 
 
-def workspace(layout: Parameters, rows: int, threads: int, stochastic: bool = False) -> Workspace:
+def workspace(
+    layout: Parameters, rows: int, threads: int, stochastic: bool = False, disturbed: Sequence[bool] = ()
+) -> Workspace:
     """Lay out activations, deltas and scratch for passes of up to `rows` rows.
 
-    stochastic: for steps of one sample, pad(dtype) of them side by side, with transposed panels.
+    stochastic: for steps of one sample, pad(dtype) of them side by side, with transposed panels. disturbed: whether a
+    layer has noise on its weights, layer by layer.
     """
     dtype, table = layout.dtype, layout.table.copy()
     rows = pad(dtype) if stochastic else round_up(rows, machine.UNIT)
@@ -153,6 +160,10 @@ def workspace(layout: Parameters, rows: int, threads: int, stochastic: bool = Fa
             row[XHAT], row[STATS] = count, _aligned(count + rows * row[STRIDE], dtype)
             stats = BATCH_STATS * row[WIDTH] if row[NORM] == BATCH_NORM else LAYER_STATS * rows
             count = _aligned(row[STATS] + stats, dtype)
+    for row, has_noise in zip(table[1:], disturbed, strict=False):
+        if has_noise:
+            row[NOISY], row[FACTORS] = count, _aligned(count + row[WIDTH] * (row[DEPTH] + 1), dtype)
+            count = _aligned(row[FACTORS] + row[WIDTH] * row[DEPTH], dtype)
     losses, count = count, _aligned(count + rows, dtype)
     widest = max(table[2:, WIDTH], default=0)
     scratch_size = _aligned(panel * max(panel + rows, widest), dtype)

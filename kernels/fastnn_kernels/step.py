@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastnn_kernels import dense, optimizer, output, rowwise
+from fastnn_kernels import dense, optimizer, output, rowwise, weight_noise
 from fastnn_kernels.gradient import gradients
 from fastnn_kernels.jit import kernel
 from fastnn_kernels.layout import ACTIVATION, STRIDE, A
@@ -111,6 +111,10 @@ def step(work, rank, size, start, count, t):
     rates = optimizer.rates(work.numbers[OPTIMIZER], work.constants, t)
     rows = work.numbers[ROWS]
     loss, hits = 0.0, 0
+    if weight_noise.is_any(work):
+        weight_noise.disturb(work, rank, size, t)
+        if not meet(work.words, size):
+            return STOPPED, loss, hits
     parts = (count + rows - 1) // rows
     for part in range(parts):
         begin = start + part * rows
@@ -136,7 +140,7 @@ def step(work, rank, size, start, count, t):
             return state, loss, hits
         if rank == 0:
             loss += sum_losses(work, here)
-        gradients(work, rank, size, rates, here, part == 0, part == parts - 1, begin + here)
+        gradients(work, rank, size, rates, here, part == 0, part == parts - 1, begin + here, t)
         if not meet(work.words, size):
             return STOPPED, loss, hits
     return GOES_ON, loss, hits

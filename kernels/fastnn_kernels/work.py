@@ -33,7 +33,9 @@ KEPT_AT = 17  # the step after which the weights were last kept
 WEIGHTED = 18  # whether samples have weights
 CUSTOM_LOSS = 19  # address of the user's loss, see loss.py
 RUNNING_SIZE = 20  # elements of the running averages; 0 where no layer has batch normalization
-NUMBERS = 21
+SUBNETWORK = 21  # whether steps are of a part of the network: NEVER, PER_BATCH or PER_EPOCH of noise.py
+STATES = 22  # vectors of state that the optimizer has, where they are
+NUMBERS = 23
 
 LABELS, DENSE = 0, 1
 NOTHING, CLASSES, BINARY = 0, 1, 2
@@ -48,7 +50,9 @@ class Arrays(NamedTuple):
     int32 (samples,) and targets: float (samples, n_out), one of them empty; samples: int64, rows of X that take part;
     order: int64, as long as samples; indices: int64 (n_in,) where steps are of one sample; words: int64, see team.py;
     loss_constants: float64, see loss.py; weights: float (samples,) where samples have them; norms: float64,
-    norm.CONSTANTS per row of the table; running, kept_running: float, see layout.RUNNING.
+    norm.CONSTANTS per row of the table; running, kept_running: float, see layout.RUNNING; noise: float64,
+    noise.CONSTANTS per row of the table; inner: int64, addresses of a small network's Arrays, and units: int64, of a
+    small network: see subnetwork.py.
     """
 
     table: np.ndarray
@@ -74,6 +78,9 @@ class Arrays(NamedTuple):
     norms: np.ndarray
     running: np.ndarray
     kept_running: np.ndarray
+    noise: np.ndarray
+    inner: np.ndarray
+    units: np.ndarray
 
     def addresses(self) -> np.ndarray:
         """int64, one address an array. They hold as long as this object lives.
@@ -109,6 +116,9 @@ class Work(NamedTuple):
     norms: object
     running: object
     kept_running: object
+    noise: object
+    inner: object
+    units: object
 
 
 @inline
@@ -139,6 +149,9 @@ def open_work(params, addresses):
         pointer(np.float64, a[20]),
         pointer(params, a[21]),
         pointer(params, a[22]),
+        pointer(np.float64, a[23]),
+        pointer(np.int64, a[24]),
+        pointer(np.int64, a[25]),
     )
 
 

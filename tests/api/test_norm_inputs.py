@@ -40,7 +40,7 @@ REFUSED = {
     "momentum": (lambda: fn.BatchNorm(momentum=1.5), "momentum of BatchNorm must be at most 1", "1.5"),
     "momentum 0": (lambda: fn.BatchNorm(momentum=0), "momentum of BatchNorm must be above 0", "0"),
     "last layer": (lambda: fn.MLP(2, [fn.Dense(1, norm="batch")]), "hidden layers", "BatchNorm"),
-    "both": (lambda: fn.MLP(2, [fn.Dense(1)], norm="batch"), "norm go with a list of sizes"),
+    "both": (lambda: fn.MLP(2, [fn.Dense(1)], norm="batch"), "norm and dropout go with a list of sizes"),
     "one sample": (lambda: net().fit(X, Y, batch_size=1, **QUIET), "cannot normalize one sample"),
     "one left": (lambda: net().fit(X, Y, batch_size=4, **QUIET), "9 samples % batch_size 4 == 1", "Choose another"),
     "one at all": (lambda: net().fit(X[:1], Y[:1], batch_size="full", **QUIET), "cannot normalize one sample"),

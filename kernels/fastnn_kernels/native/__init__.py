@@ -2,7 +2,7 @@
 
 from fastnn_kernels.native import operators as operators  # registers them with Numba
 from fastnn_kernels.native.across import lowest_one, mask_word, max_lanes, sum_lanes, transpose
-from fastnn_kernels.native.pointer import Pointer, address, pointer
+from fastnn_kernels.native.pointer import Pointer, address, pointer, room
 from fastnn_kernels.native.tile import tile_load, tile_rank1, tile_rows, tile_store, tile_zero
 from fastnn_kernels.native.vector import (
     absolute,
@@ -53,6 +53,7 @@ __all__ = [
     "pointer",
     "polynomial",
     "prefetch",
+    "room",
     "select",
     "sqrt",
     "store",
