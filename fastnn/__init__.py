@@ -18,7 +18,9 @@ from fastnn.activations import (
     Tanh,
     Threshold,
 )
+from fastnn.averaging import EMA
 from fastnn.callbacks import Callback, EarlyStopping
+from fastnn.clipping import ClipNorm, ClipValue
 from fastnn.custom import CustomActivation, CustomLoss
 from fastnn.errors import DivergenceError, FastnnError, FileError, InputError
 from fastnn.initializers import (
@@ -35,26 +37,33 @@ from fastnn.losses import MAE, MSE, BinaryCrossEntropy, CrossEntropy, HalfMSE, H
 from fastnn.network import MLP
 from fastnn.noise import DropConnect, Dropout, Shakeout, Whiteout
 from fastnn.norms import BatchNorm, LayerNorm, NormState
-from fastnn.optimizers import SGD, Adam, Momentum, Nesterov
-from fastnn.penalties import L1, L2
-from fastnn.schedules import Constant, Cosine, Exponential, InverseTime, StepDecay
+from fastnn.optimizers import SGD, Adagrad, Adam, AdamW, AMSGrad, Momentum, NAdam, Nesterov, RMSprop
+from fastnn.penalties import L1, L1L2, L2
+from fastnn.schedules import Constant, Cosine, Exponential, InverseTime, OneCycle, ReduceOnPlateau, StepDecay
 from fastnn.training import History
 
 __version__ = "0.1.0"
 
 __all__ = [
     "ELU",
+    "EMA",
     "GELU",
     "L1",
+    "L1L2",
     "L2",
     "MAE",
     "MLP",
     "MSE",
     "SGD",
+    "AMSGrad",
+    "Adagrad",
     "Adam",
+    "AdamW",
     "BatchNorm",
     "BinaryCrossEntropy",
     "Callback",
+    "ClipNorm",
+    "ClipValue",
     "Constant",
     "Cosine",
     "CrossEntropy",
@@ -86,12 +95,16 @@ __all__ = [
     "LecunUniform",
     "Linear",
     "Momentum",
+    "NAdam",
     "Nesterov",
     "NoisyReLU",
     "NormState",
+    "OneCycle",
     "Orthogonal",
     "Poisson",
+    "RMSprop",
     "ReLU",
+    "ReduceOnPlateau",
     "Shakeout",
     "SiLU",
     "Sigmoid",

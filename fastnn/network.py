@@ -8,10 +8,24 @@ from typing import Any
 
 import numpy as np
 
+from fastnn import (
+    averaging,
+    checks,
+    clipping,
+    explain,
+    initializers,
+    inputs,
+    norms,
+    optimizers,
+    penalties,
+    schedules,
+    session,
+)
 from fastnn import callbacks as callbacks_module
-from fastnn import checks, explain, initializers, inputs, norms, optimizers, penalties, schedules, session
 from fastnn import progress as progress_module
 from fastnn.activations import Softmax
+from fastnn.averaging import EMA
+from fastnn.clipping import Clip
 from fastnn.custom import CustomActivation
 from fastnn.data.normalize import Normalization
 from fastnn.errors import InputError
@@ -122,6 +136,7 @@ class MLP:
             )
         for number, (weight, bias) in enumerate(checked, start=1):
             layout.set_layer(self.layout, number, self.params, weight, bias)
+        self.fitted.raw = None
 
     @property
     def norms(self) -> list[NormState | None]:
@@ -131,6 +146,7 @@ class MLP:
     def set_norms(self, states: Iterable[NormState | None]) -> None:
         """Replace them all. states: as `norms` gives them. Raises InputError as set_weights does."""
         norms.put(self, states)
+        self.fitted.raw = None
 
     # Training
 
@@ -146,10 +162,13 @@ class MLP:
         validation: float | tuple[Any, Any] | None = None,
         shuffle: bool = True,
         penalty: Penalty | None = None,
+        clip: Clip | None = None,
         schedule: Any = None,
         normalize: str | None = None,
         sample_weight: Any = None,
         class_weight: Any = None,
+        accumulate: int = 1,
+        average: EMA | None = None,
         callbacks: Any = (),
         threads: int | None = None,
         device: str = "cpu",
@@ -161,12 +180,15 @@ class MLP:
         X: (samples, n_in), any real dtype. y: labels (samples,), integers or strings, or numbers (samples,) or
         (samples, n_out). loss: a name or object of fastnn.losses, by default the one that goes with the output.
         optimizer: a name or object of fastnn.optimizers. batch_size: samples a step; "full" = all, 1 = stochastic.
-        validation: the share of the samples held out (random, stratified for classes), or (Xv, yv). penalty: L1 or
-        L2. schedule: a name or object of fastnn.schedules for the learning rate, by default constant. normalize:
-        "standard", "minmax" or "robust": statistics of the training samples, stored and applied from then on.
+        validation: the share of the samples held out (random, stratified for classes), or (Xv, yv). penalty: L1,
+        L2 or L1L2. clip: ClipValue or ClipNorm. schedule: a name or object of fastnn.schedules for the learning rate,
+        by default constant. normalize: "standard", "minmax" or "robust": statistics of the training samples, stored and
+        applied from then on.
         sample_weight: (samples,), factors on the samples' losses: a batch's loss is 1/m sum w_i l_i over its m samples.
         class_weight: {label: factor} or "balanced", samples / (classes * samples of the class). Held out samples keep
         their weights.
+        accumulate: batches whose gradients make one update, averaged over all their samples. average: EMA, the average
+        of the weights that the network holds from then on, while the next fit goes on from the weights themselves.
         threads: None chooses by the work. progress: whether to show any.
 
         Returns the History of these epochs. Raises InputError before anything is computed, and DivergenceError where
@@ -179,25 +201,28 @@ class MLP:
         reader.check_trainable(loss_object)
         whole = reader.part(X, y, loss_object, sample_weight=sample_weight, class_weight=class_weight)
         training, held = reader.divide(whole, validation, loss_object)
+        batch = reader.batch(batch_size, len(training.index))
         settings = Settings(
             loss=loss_object,
             optimizer=optimizers.family.get(optimizer),
             epochs=checks.whole("epochs", epochs),
-            batch=reader.batch(batch_size, len(training.index)),
+            batch=reader.batch(batch * checks.whole("accumulate", accumulate), len(training.index)),
+            pass_rows=session.pass_rows(self, batch),
             shuffle=checks.flag("shuffle", shuffle),
-            penalty=penalty,
+            penalty=penalties.check(penalty),
+            clip=clipping.check(clip),
+            average=averaging.check(average),
             schedule=schedules.family.get("constant" if schedule is None else schedule),
             callbacks=callbacks_module.check(callbacks),
             threads=reader.threads(threads, batch_size, len(training.index)),
         )
-        penalties.rates(penalty, len(training.index))
-        norms.check_batches(self, len(training.index), settings.batch)
+        norms.check_batches(self, len(training.index), batch)
         show = progress_module.create(checks.flag("progress", progress))
         normalization = reader.normalization(normalize, training)
         # All input is good: from here on the network changes.
         if reset:
             self._start_over()
-        self.fitted = fitted.after(whole.targets.classes, normalization, settings, self.layout.count, self.dtype)
+        self.fitted = fitted.after(whole.targets.classes, normalization, settings, self.params)
         run = Run(self, training, held, settings, show)
         history = run.train()
         self.fitted.last_run = LastRun(settings.batch, settings.threads, history.samples_per_second)
@@ -285,8 +310,8 @@ class MLP:
         optimizer: a name or an object, by default the last fit's kind, before any fit Adam. The predicted speed comes
         from a simple model of a step (prediction.py) and a short measurement of this machine, once in a process.
         """
-        last = self.fitted.optimizer.kind
-        chosen = last() if optimizer is None else optimizers.family.get(optimizer)  # type: ignore[call-arg]
+        last = optimizers.with_code(self.fitted.optimizer.kind)
+        chosen = last if optimizer is None else optimizers.family.get(optimizer)
         return explain.explain(self, checks.whole("batch_size", batch_size), chosen)
 
     def __repr__(self) -> str:

@@ -7,14 +7,29 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from fastnn import checks
 from fastnn.errors import InputError
+from fastnn_kernels import optimizer as kernels
+
+
+class Penalty:
+    """Base of the penalties, a_1 / m sum abs(w) + a_2 / (2 m) sum w^2."""
+
+    @property
+    def strengths(self) -> tuple[float, float]:
+        """a_1 and a_2."""
+        raise NotImplementedError
+
+    @property
+    def is_proximal(self) -> bool:
+        """Whether a_1 acts by soft thresholds."""
+        return False
 
 
 @dataclass(frozen=True)
-class Penalty:
-    """Base of the penalties. strength: lambda, at least 0."""
-
+class _OneStrength(Penalty):
     strength: float
 
     def __post_init__(self) -> None:
@@ -22,20 +37,68 @@ class Penalty:
 
 
 @dataclass(frozen=True)
-class L1(Penalty):
-    """lambda / m sum abs(w), with the subgradient sgn(w), sgn(0) = 0"""
+class L1(_OneStrength):
+    """lambda / m sum abs(w), with the subgradient sgn(w), sgn(0) = 0: for few weights that matter.
+
+    proximal: after each update w = sgn(w) max(abs(w) - lr lambda / m, 0) in place of the subgradient, so that weights
+    become exactly 0. Source: Duchi and Singer 2009.
+    """
+
+    proximal: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checks.flag("proximal", self.proximal)
+
+    @property
+    def strengths(self) -> tuple[float, float]:
+        return self.strength, 0.0
+
+    @property
+    def is_proximal(self) -> bool:
+        return self.proximal
 
 
 @dataclass(frozen=True)
-class L2(Penalty):
-    """lambda / (2 m) sum w^2"""
+class L2(_OneStrength):
+    """lambda / (2 m) sum w^2: against overfitting."""
+
+    @property
+    def strengths(self) -> tuple[float, float]:
+        return 0.0, self.strength
 
 
-def rates(penalty: Penalty | None, samples: int) -> tuple[float, float]:
-    """What the kernels call l1 and l2. Raises InputError for what is no penalty."""
-    if penalty is None:
-        return 0.0, 0.0
-    if not isinstance(penalty, Penalty):
-        raise InputError(f"penalty must be None, L1(lambda) or L2(lambda), got {penalty!r}")
-    rate = penalty.strength / samples
-    return (rate, 0.0) if isinstance(penalty, L1) else (0.0, rate)
+@dataclass(frozen=True)
+class L1L2(Penalty):
+    """l1 / m sum abs(w) + l2 / (2 m) sum w^2, the elastic net. Source: Zou and Hastie 2005."""
+
+    l1: float
+    l2: float
+
+    def __post_init__(self) -> None:
+        checks.real("l1", self.l1, least=0.0)
+        checks.real("l2", self.l2, least=0.0)
+
+    @property
+    def strengths(self) -> tuple[float, float]:
+        return self.l1, self.l2
+
+
+def is_nothing(penalty: Penalty | None) -> bool:
+    """Whether it changes nothing."""
+    return penalty is None or penalty.strengths == (0.0, 0.0)
+
+
+def check(penalty: Penalty | None) -> Penalty | None:
+    """The penalty. Raises InputError for what is none."""
+    if penalty is not None and not isinstance(penalty, Penalty):
+        raise InputError(f"penalty must be None, L1(lambda), L2(lambda) or L1L2(l1, l2), got {penalty!r}")
+    return penalty
+
+
+def fill(constants: np.ndarray, penalty: Penalty | None, samples: int) -> None:
+    """Write what the kernels must know of it into the optimizer's constants."""
+    if penalty is not None:
+        l1, l2 = penalty.strengths
+        constants[kernels.PENALTY_L1], constants[kernels.PENALTY_L2] = l1 / samples, l2 / samples
+        constants[kernels.PROXIMAL] = penalty.is_proximal

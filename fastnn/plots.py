@@ -67,3 +67,26 @@ def _draw(axes: Any, title: str, training: list[float], validation: list[float],
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.spines["bottom"].set_color("#999999")
     axes.legend(frameon=False, labelcolor=INK)
+
+
+def learning_rate_search(result: RangeTest, path: str | os.PathLike[str] | None = None) -> Figure:
+    """The loss against the learning rate of a range test, smoothed and as it was, with the suggested rate.
+
+    result: what `find_learning_rate` returns. path: as in learning_curves. Raises FileError for a path that cannot be
+    written.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.2, 3.8), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    axes.plot(result.rates, result.losses, color=GRID, linewidth=1.2)
+    axes.plot(result.rates, result.smoothed, color=TRAINING, linewidth=1.8, label="loss, smoothed")
+    axes.axvline(result.suggestion, color=VALIDATION, linewidth=1.2, label=f"suggestion  {result.suggestion:.2g}")
+    axes.set_xscale("log")
+    _dress(axes, "Learning rate range test", "learning rate")
+    if path is not None:
+        with replacing(path) as temporary:
+            figure.savefig(temporary, format="png")
+    return figure

@@ -115,6 +115,72 @@ class Cosine(Schedule):
         return values
 
 
+@dataclass(frozen=True)
+class OneCycle(Schedule):
+    """From `start` times the rate up to the rate at the share `peak` of this fit, and down to `end` times it.
+
+    Both ways along half a cosine, as PyTorch's OneCycleLR. For short trainings with a high rate. Source: Smith 2018.
+    """
+
+    start: float = 1 / 25
+    peak: float = 0.3
+    end: float = 1 / 25e4
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checks.real("start", self.start, least=0.0)
+        checks.real("peak", self.peak, least=0.0, below=1.0)
+        checks.real("end", self.end, least=0.0)
+        if self.warm_up:
+            raise InputError(f"a cycle begins with a warm-up of its own, so warm_up must be 0, got {self.warm_up!r}")
+
+    def constants(self, steps_per_epoch: int, epochs: int, steps_done: int) -> np.ndarray:
+        values = super().constants(steps_per_epoch, epochs, steps_done)
+        values[kernels.EVERY], values[kernels.FIRST] = epochs, steps_done
+        values[kernels.GAMMA], values[kernels.PEAK], values[kernels.FLOOR] = self.start, self.peak, self.end
+        return values
+
+
+@dataclass(frozen=True)
+class ReduceOnPlateau(Schedule):
+    """The rate times `factor`, but not below `lowest`, after more than `patience` epochs without a new lowest loss.
+
+    It looks at the validation loss, and at the training loss where there is no validation. Every fit starts with the
+    whole rate. Where nobody knows beforehand how long training takes.
+    """
+
+    factor: float = 0.1
+    patience: int = 10
+    lowest: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checks.real("factor", self.factor, above=0.0, below=1.0)
+        checks.whole("patience", self.patience, least=0)
+        checks.real("lowest", self.lowest, least=0.0)
+
+    def watch(self, lr: float) -> Plateau:
+        """One that follows the losses of a fit."""
+        return Plateau(self, lr)
+
+
+class Plateau:
+    """The losses of one fit as ReduceOnPlateau sees them, and the rate that follows."""
+
+    def __init__(self, schedule: ReduceOnPlateau, lr: float) -> None:
+        self._schedule, self._lr = schedule, lr
+        self._best, self._waited = float("inf"), 0
+
+    def rate(self, loss: float) -> float:
+        """The rate after an epoch of this loss."""
+        self._waited += 1
+        if loss < self._best:
+            self._best, self._waited = loss, 0
+        if self._waited > self._schedule.patience:
+            self._lr, self._waited = min(self._lr, max(self._lr * self._schedule.factor, self._schedule.lowest)), 0
+        return self._lr
+
+
 family: Family[Schedule] = Family(
     "schedule",
     Schedule,
@@ -124,5 +190,7 @@ family: Family[Schedule] = Family(
         "exponential": Exponential,
         "inverse": InverseTime,
         "cosine": Cosine,
+        "one_cycle": OneCycle,
+        "plateau": ReduceOnPlateau,
     },
 )

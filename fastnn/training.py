@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastnn import norms, penalties, session, subnetwork
+from fastnn import clipping, norms, penalties, session, subnetwork
+from fastnn.averaging import EMA
 from fastnn.callbacks import Callback
+from fastnn.clipping import Clip, ClipNorm
 from fastnn.errors import DivergenceError
 from fastnn.losses import Loss
 from fastnn.optimizers import SGD, Optimizer
 from fastnn.progress import Progress
-from fastnn.schedules import Schedule
+from fastnn.schedules import ReduceOnPlateau, Schedule
 from fastnn.targets import Targets
-from fastnn_kernels import epoch, optimizer, team, work
+from fastnn_kernels import epoch, layout, optimizer, team, update, work
 
 if TYPE_CHECKING:
     from fastnn.network import MLP
@@ -30,6 +34,8 @@ class History:
 
     loss: mean over the epoch's samples while training, with the penalty at the end of the epoch; accuracy likewise.
     seconds: time of the epoch without validation and callbacks; samples_per_second follows from it.
+    clipped: with clipping, the share of steps whose gradient was clipped. zeros: with an L1 penalty, the share of
+    weights that are exactly 0.
     """
 
     loss: list[float] = field(default_factory=list)
@@ -38,6 +44,8 @@ class History:
     validation_accuracy: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     samples_per_second: list[float] = field(default_factory=list)
+    clipped: list[float] = field(default_factory=list)
+    zeros: list[float] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -52,7 +60,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Settings:
-    """What `fit` was asked to do, checked."""
+    """What `fit` was asked to do, checked. batch: samples an update; pass_rows: those that go through at once."""
 
     loss: Loss
     optimizer: Optimizer
@@ -63,12 +71,15 @@ class Settings:
     schedule: Schedule
     callbacks: tuple[Callback, ...]
     threads: int
+    pass_rows: int
+    clip: Clip | None = None
+    average: EMA | None = None
 
     @property
     def is_stochastic(self) -> bool:
         """Whether steps are of one sample and plain, so that the path made for them applies."""
-        plain = isinstance(self.optimizer, SGD) and (self.penalty is None or self.penalty.strength == 0)
-        return self.batch == 1 and plain
+        plain = isinstance(self.optimizer, SGD) and penalties.is_nothing(self.penalty)
+        return self.batch == 1 and plain and self.clip is None and self.average is None
 
 
 class Run:
@@ -85,17 +96,22 @@ class Run:
         session.prepare(net.dtype, functions, show.message)
         self.session = self._open()
         self.validation = None if validation is None else self._evaluation(validation)
+        self.average = self.state.values[-len(net.params) :] if settings.average else None
+        schedule = settings.schedule
+        self.plateau = schedule.watch(settings.optimizer.lr) if isinstance(schedule, ReduceOnPlateau) else None
 
     def _open(self) -> session.Session:
         settings, net = self.settings, self.net
-        rows = session.pass_rows(net, settings.batch)
-        constants = settings.optimizer.constants()
-        l1, l2 = penalties.rates(settings.penalty, self.samples)
-        constants[optimizer.PENALTY_L1], constants[optimizer.PENALTY_L2] = l1, l2
-        constants[optimizer.SCHEDULE :] = settings.schedule.constants(
+        rows = settings.pass_rows
+        sums = update.chunks(len(net.params)) if isinstance(settings.clip, ClipNorm) else 0
+        constants = np.concatenate([settings.optimizer.constants(), np.zeros(sums)])
+        penalties.fill(constants, settings.penalty, self.samples)
+        clipping.fill(constants, settings.clip)
+        constants[optimizer.AVERAGE] = 0.0 if settings.average is None else settings.average.decay
+        constants[optimizer.SCHEDULE : optimizer.CONSTANTS] = settings.schedule.constants(
             self.steps_per_epoch, settings.epochs, self.state.steps
         )
-        in_parts = settings.batch > rows
+        whole_gradient = settings.batch > rows or sums > 0
         opened = session.open_session(
             net,
             self.training.X,
@@ -107,7 +123,7 @@ class Run:
             constants=constants,
             optimizer_code=settings.optimizer.code,
             state=self.state.values,
-            gradient=np.zeros_like(net.params) if in_parts else None,
+            gradient=layout.zeros(len(net.params), net.dtype) if whole_gradient else None,
             kept=net.params.copy(),
             shuffle=settings.shuffle,
             stochastic=settings.is_stochastic and suits_single_samples(net),
@@ -131,6 +147,7 @@ class Run:
             with team.Team(self.settings.threads) as workers:
                 self._epochs(workers)
         finally:
+            self._keep_average()
             self.show.close()
         for callback in self.settings.callbacks:
             callback.fit_end(self.net, self.history)
@@ -141,17 +158,40 @@ class Run:
         while self.epochs_done < self.settings.epochs:
             span = min(span, self.settings.epochs - self.epochs_done)
             seconds = self._span(workers, span)
-            self._validate(workers)
-            self.show.epoch_end(self.epochs_done, self.history)
-            stops = [callback.epoch_end(self.net, self.history) for callback in self.settings.callbacks]
+            with self._averaged():
+                self._validate(workers)
+                self.show.epoch_end(self.epochs_done, self.history)
+                stops = [callback.epoch_end(self.net, self.history) for callback in self.settings.callbacks]
             if any(stops):
                 return
-            if self.validation is None and not self.settings.callbacks:
+            if self.plateau is not None:
+                losses = self.history.validation_loss or self.history.loss
+                self.session.arrays.constants[optimizer.LR] = self.plateau.rate(losses[-1])
+            elif self.validation is None and not self.settings.callbacks:
                 span = max(1, int(SPAN_SECONDS * span / max(seconds, 1e-6)))
+
+    @contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """The network holds the average of its weights for a while."""
+        if self.average is None:
+            yield
+            return
+        raw = self.net.params.copy()
+        self.net.params[:] = self.average
+        try:
+            yield
+        finally:
+            self.net.params[:] = raw
+
+    def _keep_average(self) -> None:
+        """At the end the network holds the average; the next fit goes on from what it held."""
+        if self.average is not None:
+            self.net.fitted.raw = self.net.params.copy()
+            self.net.params[:] = self.average
 
     def _span(self, workers: team.Team, epochs: int) -> float:
         """Some epochs in one go; returns the seconds that they took."""
-        results = np.zeros((epochs, 2))
+        results = np.zeros((epochs, 4))
         words, state = self.session.words, self.state
         words[:] = 0
         start = time.perf_counter()
@@ -170,6 +210,14 @@ class Run:
             self._diverged(words)
         return seconds
 
+    def step(self, workers: team.Team, samples: np.ndarray, rate: float) -> None:
+        """One step on these rows of X, at this learning rate; an epoch of its own in the history."""
+        arrays = self.session.arrays
+        arrays.samples[: len(samples)] = samples
+        arrays.numbers[work.SAMPLES] = len(samples)
+        arrays.constants[optimizer.LR] = rate
+        self._span(workers, 1)
+
     def _poll(self) -> None:
         words = self.session.words
         steps = int(words[team.PROGRESS]) - int(words[team.EPOCH]) * self.steps_per_epoch
@@ -177,8 +225,12 @@ class Run:
         self.show.advance(now, min(max(steps, 0) * self.settings.batch, self.samples))
 
     def _record(self, results: np.ndarray, seconds: float) -> None:
-        for loss, hits in results.tolist():
+        for loss, hits, clipped, zeros in results.tolist():
             self.history.loss.append(loss)
+            if self.settings.clip is not None:
+                self.history.clipped.append(clipped / self.steps_per_epoch)
+            if self.session.arrays.constants[optimizer.PENALTY_L1] > 0.0:
+                self.history.zeros.append(zeros)
             self._append_hits(self.history.accuracy, int(hits))
             self.history.seconds.append(seconds)
             self.history.samples_per_second.append(self.samples / seconds)
@@ -202,6 +254,7 @@ class Run:
         at_epoch, at_step = self.epochs_done + 1, min(step, self.steps_per_epoch)
         self.net.params[:] = self.session.arrays.kept
         self.net.running[:] = self.session.arrays.kept_running
+        self.average = None
         self.state.values[:] = 0
         self.state.steps = 0
         raise DivergenceError(

@@ -10,6 +10,8 @@ from fastnn_kernels.optimizer import PENALTY_L1, PENALTY_L2
 from fastnn_kernels.rng import shuffle
 from fastnn_kernels.step import Now, feed_hidden, step
 from fastnn_kernels.team import (
+    CLIPPED,
+    CLIPPED_STEPS,
     DECISION,
     DIVERGED,
     END,
@@ -97,6 +99,8 @@ def _epoch(work, small, rank, size, count, batch, t, epoch):
         start += here
         if rank == 0:
             work.words[PROGRESS] += 1
+            work.words[CLIPPED_STEPS] += work.words[CLIPPED]
+            work.words[CLIPPED] = 0
     if per == PER_EPOCH and not subnetwork.give_back(work, small, rank, size):
         return STOPPED, t, loss
     fetch_add(work.words + HITS, hits)
@@ -128,9 +132,9 @@ def _stochastic_epoch(work, rank, size, count, t, sparse):
 def train(rank, size, params, addresses, batch, epochs, epoch, t, history):
     """Train for `epochs` epochs; `epoch` of them and t steps were done before.
 
-    addresses: of work.Arrays; params: one of them, for its dtype; history: float64 (epochs, 2), becomes mean loss and
-    hits of each epoch. words[END] says how it ended, words[EPOCH] and words[PROGRESS] how far it came. After DIVERGED
-    the last good weights are in `kept`.
+    addresses: of work.Arrays; params: one of them, for its dtype; history: float64 (epochs, 4), becomes mean loss,
+    hits, steps that clipped the gradient, and with l1 the share of weights that are 0, of each epoch. words[END] says
+    how it ended, words[EPOCH] and words[PROGRESS] how far it came. After DIVERGED the last good weights are in `kept`.
     """
     work = open_work(params, addresses)
     small = open_work(params, work.inner) if work.numbers[SUBNETWORK] != NEVER else work
@@ -162,6 +166,9 @@ def train(rank, size, params, addresses, batch, epochs, epoch, t, history):
             history[e, 0] = loss / count + (penalty.cost(work, l1, l2) if l1 + l2 > 0.0 else 0.0)
             history[e, 1] = work.words[HITS]
             work.words[HITS] = 0
+            history[e, 2] = work.words[CLIPPED_STEPS]
+            work.words[CLIPPED_STEPS] = 0
+            history[e, 3] = penalty.share_of_zeros(work) if l1 > 0.0 else 0.0
             store_release(work.words + EPOCH, e + 1)
 
 

@@ -12,7 +12,8 @@ from fastnn_kernels.dense import FROM_TARGET, FROM_ZERO
 from fastnn_kernels.jit import kernel
 from fastnn_kernels.layout import BATCH_NORM, BETA, DEPTH, GAMMA, N_IN, NO_NORM, NOISE, NORM, STRIDE, WIDTH, B, D, W
 from fastnn_kernels.native import lanes
-from fastnn_kernels.work import LAYERS, OPTIMIZER, PARAMETERS, SAMPLES, ask_for, at, scratch, share
+from fastnn_kernels.update import update
+from fastnn_kernels.work import LAYERS, OPTIMIZER, SAMPLES, ask_for, at, scratch, share
 
 WORTH_PACKING = 4  # groups of rows that read a panel of deltas, from which on copying it together pays
 
@@ -55,16 +56,10 @@ def _ask_for_samples(work, one, unit):
 @kernel
 def _target(work, one, offset):
     """Where a unit's gradient goes: to scratch where the update follows at once, else to the gradient vector."""
-    if one.is_first and one.is_last and work.numbers[OPTIMIZER] != optimizer.NONE:
+    at_once = one.is_first and one.is_last and one.rates.clip_norm == 0.0
+    if at_once and work.numbers[OPTIMIZER] != optimizer.NONE:
         return one.tile
     return work.gradient + offset
-
-
-@kernel
-def _update(work, one, offset, g, count):
-    s1 = work.state + offset
-    s2 = s1 + work.numbers[PARAMETERS]
-    optimizer.update(work.numbers[OPTIMIZER], one.rates, work.params + offset, s1, s2, g, count)
 
 
 @kernel
@@ -83,7 +78,8 @@ def _weights(work, one, layer, column, columns, k, d, d_stride):
         weight_noise.gradient(work, layer, place, rows, columns, d, d_stride, one.rows, g, one.is_last)
     if one.is_last:
         penalty.add_gradient(g, work.params + offset, rows * columns, one.rates.l1, one.rates.l2)
-        _update(work, one, offset, g, rows * columns)
+        if one.rates.clip_norm == 0.0:
+            update(work, one.rates, offset, g, rows * columns, True)
 
 
 @kernel
@@ -93,8 +89,8 @@ def _bias(work, one, layer, column, columns, d, d_stride):
     g = _target(work, one, offset)
     rows = 0 if at(work, layer, NORM) == BATCH_NORM else one.rows
     dense.bias_gradient(d, d_stride, columns, rows, g, not one.is_first)
-    if one.is_last:
-        _update(work, one, offset, g, columns)
+    if one.is_last and one.rates.clip_norm == 0.0:
+        update(work, one.rates, offset, g, columns, False)
 
 
 @kernel
@@ -105,8 +101,8 @@ def _norm(work, one, layer, column, columns):
         g = _target(work, one, offset)
         d, stride, count = norm.deltas(work, layer, which, one.rows)
         dense.bias_gradient(d + column, stride, columns, count, g, not one.is_first)
-        if one.is_last:
-            _update(work, one, offset, g, columns)
+        if one.is_last and one.rates.clip_norm == 0.0:
+            update(work, one.rates, offset, g, columns, False)
     if at(work, layer, NORM) == BATCH_NORM and work.numbers[OPTIMIZER] != optimizer.NONE:
         norm.average(work, layer, column, columns, one.rows)
 

@@ -1,15 +1,26 @@
 """Optimizers: one loop over a stretch of the flat vectors.
 
-w: parameters, s1 and s2: state, g: the gradient of the mean loss, with the penalty's; `count` elements of each, whole
-vectors. w, s1 and s2 are overwritten.
+w: parameters; s1, s2, s3: state; g: the gradient of the mean loss, with the penalty's; `count` elements of each, whole
+vectors. w and the state are overwritten.
 
-sgd       w -= lr g
-momentum  s1 = beta s1 + g;  w -= lr s1
-nesterov  s1 = beta s1 + g;  w -= lr (g + beta s1)
-adam      s1 = beta1 s1 + (1 - beta1) g;  s2 = beta2 s2 + (1 - beta2) g^2
-          w -= lr s1 / (1 - beta1^t) / (sqrt(s2 / (1 - beta2^t) + eps_root) + eps)
+sgd        w -= lr g
+momentum   s1 = beta s1 + g;  w -= lr s1
+nesterov   s1 = beta s1 + g;  w -= lr (g + beta s1)
+lookahead  s1 = beta s1 - lr g;  w += s1
+adagrad    s1 += g^2;  w -= lr g / (sqrt(s1 + eps_root) + eps)
+rmsprop    s1 = rho s1 + (1 - rho) g^2;  w -= lr g / (sqrt(s1 + eps_root) + eps)
+adam       s1 = beta1 s1 + (1 - beta1) g;  s2 = beta2 s2 + (1 - beta2) g^2
+           w -= lr s1 / (1 - beta1^t) / (sqrt(s2 / (1 - beta2^t) + eps_root) + eps)
+adamw      adam after w -= lr decay w, of weights only (`shrink`)
+amsgrad    adam with s3 = max(s3, s2) in the root in place of s2
+nadam      adam's s1 and s2; with mu_t = beta1 (1 - 0.96^(t decay) / 2) and M_t = mu_1 ... mu_t
+           w -= lr (g (1 - mu_t) / (1 - M_t) + s1 mu_t+1 / (1 - M_t+1)) / (sqrt(s2 / (1 - beta2^t) + eps_root) + eps)
 
-Sources: Polyak 1964; Nesterov 1983 in the one-gradient form of Sutskever et al. 2013; Kingma and Ba 2015.
+lookahead: the course orders a step as w += s1; g there; s1 = beta s1 - lr g. Here the first line of the next step is
+done at the end of this one, so that between steps w is where the next gradient is taken.
+
+Sources: Polyak 1964; Nesterov 1983 in the one-gradient form of Sutskever et al. 2013; Duchi, Hazan and Singer 2011;
+Tieleman and Hinton 2012; Kingma and Ba 2015; Loshchilov and Hutter 2019; Reddi, Kale and Kumar 2018; Dozat 2016.
 """
 
 from typing import NamedTuple
@@ -17,25 +28,47 @@ from typing import NamedTuple
 from fastnn_kernels import schedule
 from fastnn_kernels.elementary import divided_by_root
 from fastnn_kernels.jit import kernel
-from fastnn_kernels.native import fma, lanes, load, store
+from fastnn_kernels.native import fma, lanes, load, maximum, store
 
-CODES = {"none": 0, "sgd": 1, "momentum": 2, "nesterov": 3, "adam": 4}
-NONE, SGD, MOMENTUM, NESTEROV, ADAM = range(5)
+CODES = {
+    "none": 0,
+    "sgd": 1,
+    "momentum": 2,
+    "nesterov": 3,
+    "adam": 4,
+    "lookahead": 5,
+    "adagrad": 6,
+    "rmsprop": 7,
+    "adamw": 8,
+    "amsgrad": 9,
+    "nadam": 10,
+}
+NONE, SGD, MOMENTUM, NESTEROV, ADAM, LOOKAHEAD, ADAGRAD, RMSPROP, ADAMW, AMSGRAD, NADAM = range(11)
 
 # Indices of the constants.
 LR = 0
 BETA1 = 1
-BETA2 = 2
+BETA2 = 2  # rho of rmsprop too
 EPS = 3
 EPS_ROOT = 4
-PENALTY_L1 = 5
-PENALTY_L2 = 6
-SCHEDULE = 7  # the constants of schedule.py follow
+DECAY = 5  # of the weights in adamw, of the momentum in nadam
+PENALTY_L1 = 6
+PENALTY_L2 = 7
+PROXIMAL = 8  # not 0: l1 acts by soft thresholds after the update, not by its gradient
+CLIP_VALUE = 9  # 0: none
+CLIP_NORM = 10  # 0: none
+AVERAGE = 11  # decay of the average of the weights; 0: none
+SCHEDULE = 12  # the constants of schedule.py follow
 CONSTANTS = SCHEDULE + schedule.CONSTANTS
 
 
 class Rates(NamedTuple):
-    """The constants as they stand at one step."""
+    """The constants as they stand at one step.
+
+    correction1: factor on the mean of the gradients, beside lr; correction2: on that of their squares; direct: on the
+    gradient itself; shrink: lr times the decay of the weights;
+    l1: as a gradient, threshold: as soft thresholds; blend: how far the average of the weights moves.
+    """
 
     lr: float
     beta1: float
@@ -44,8 +77,14 @@ class Rates(NamedTuple):
     eps_root: float
     correction1: float
     correction2: float
+    direct: float
+    shrink: float
     l1: float
     l2: float
+    threshold: float
+    clip_value: float
+    clip_norm: float
+    blend: float
 
 
 @kernel
@@ -55,34 +94,68 @@ def learning_rate(constants, t):
 
 
 @kernel
+def _nadam_corrections(beta1, decay, t):
+    """mu_t+1 / (1 - M_t+1) and (1 - mu_t) / (1 - M_t) as a function of t, so that a second fit goes on exactly.
+
+    The product stops where no more factor can be seen in 1 - M.
+    """
+    ratio = 0.96**decay
+    product, power, i = 1.0, 1.0, 0
+    while i < t and product > 1e-20:
+        power *= ratio
+        product *= beta1 * (1.0 - 0.5 * power)
+        i += 1
+    now = beta1 * (1.0 - 0.5 * ratio**t)
+    upcoming = beta1 * (1.0 - 0.5 * ratio ** (t + 1))
+    return upcoming / (1.0 - product * upcoming), (1.0 - now) / (1.0 - product)
+
+
+@kernel
 def rates(code, constants, t):
     """The constants at step t, counted from 1."""
     correction1 = correction2 = 1.0
-    if code == ADAM:
+    direct = shrink = 0.0
+    lr = learning_rate(constants, t)
+    if code in (ADAM, ADAMW, AMSGRAD, NADAM):
         correction1 = 1.0 / (1.0 - constants[BETA1] ** t)
         correction2 = 1.0 / (1.0 - constants[BETA2] ** t)
+    if code == NADAM:
+        correction1, direct = _nadam_corrections(constants[BETA1], constants[DECAY], t)
+    if code == ADAMW:
+        shrink = lr * constants[DECAY]
+    l1, threshold, blend = constants[PENALTY_L1], 0.0, 0.0
+    if constants[PROXIMAL] != 0.0:
+        l1, threshold = 0.0, lr * l1
+    if constants[AVERAGE] > 0.0:
+        blend = 1.0 - min(constants[AVERAGE], (1.0 + t) / (10.0 + t))
     return Rates(
-        learning_rate(constants, t),
+        lr,
         constants[BETA1],
         constants[BETA2],
         constants[EPS],
         constants[EPS_ROOT],
         correction1,
         correction2,
-        constants[PENALTY_L1],
+        direct,
+        shrink,
+        l1,
         constants[PENALTY_L2],
+        threshold,
+        constants[CLIP_VALUE],
+        constants[CLIP_NORM],
+        blend,
     )
 
 
 @kernel
-def _sgd(rates, w, s1, s2, g, count):
+def _sgd(rates, w, g, count):
     for i in range(0, count, lanes(w)):
         weight = load(w + i)
         store(w + i, fma(load(g + i), -rates.lr, weight))
 
 
 @kernel
-def _momentum(rates, w, s1, s2, g, count):
+def _momentum(rates, w, s1, g, count):
     for i in range(0, count, lanes(w)):
         weight = load(w + i)
         speed = fma(load(s1 + i), rates.beta1, load(g + i))
@@ -91,13 +164,42 @@ def _momentum(rates, w, s1, s2, g, count):
 
 
 @kernel
-def _nesterov(rates, w, s1, s2, g, count):
+def _nesterov(rates, w, s1, g, count):
     for i in range(0, count, lanes(w)):
         weight = load(w + i)
         slope = load(g + i)
         speed = fma(load(s1 + i), rates.beta1, slope)
         store(s1 + i, speed)
         store(w + i, fma(fma(speed, rates.beta1, slope), -rates.lr, weight))
+
+
+@kernel
+def _lookahead(rates, w, s1, g, count):
+    for i in range(0, count, lanes(w)):
+        weight = load(w + i)
+        speed = fma(load(g + i), -rates.lr, load(s1 + i) * rates.beta1)
+        store(s1 + i, speed)
+        store(w + i, weight + speed)
+
+
+@kernel
+def _adagrad(rates, w, s1, g, count):
+    for i in range(0, count, lanes(w)):
+        weight = load(w + i)
+        slope = load(g + i)
+        square = fma(slope, slope, load(s1 + i))
+        store(s1 + i, square)
+        store(w + i, weight - divided_by_root(slope * rates.lr, square + rates.eps_root, rates.eps))
+
+
+@kernel
+def _rmsprop(rates, w, s1, g, count):
+    for i in range(0, count, lanes(w)):
+        weight = load(w + i)
+        slope = load(g + i)
+        square = fma(load(s1 + i), rates.beta2, slope * slope * (1.0 - rates.beta2))
+        store(s1 + i, square)
+        store(w + i, weight - divided_by_root(slope * rates.lr, square + rates.eps_root, rates.eps))
 
 
 @kernel
@@ -115,18 +217,72 @@ def _adam(rates, w, s1, s2, g, count):
 
 
 @kernel
-def update(code, rates, w, s1, s2, g, count):
-    """One step of the optimizer on `count` elements."""
-    if code == ADAM:
-        _adam(rates, w, s1, s2, g, count)
+def _amsgrad(rates, w, s1, s2, s3, g, count):
+    rate = rates.lr * rates.correction1
+    for i in range(0, count, lanes(w)):
+        weight = load(w + i)
+        slope = load(g + i)
+        mean = fma(load(s1 + i), rates.beta1, slope * (1.0 - rates.beta1))
+        square = fma(load(s2 + i), rates.beta2, slope * slope * (1.0 - rates.beta2))
+        most = maximum(load(s3 + i), square)
+        store(s1 + i, mean)
+        store(s2 + i, square)
+        store(s3 + i, most)
+        corrected = fma(most, rates.correction2, rates.eps_root)
+        store(w + i, weight - divided_by_root(mean * rate, corrected, rates.eps))
+
+
+@kernel
+def _nadam(rates, w, s1, s2, g, count):
+    rate, direct = rates.lr * rates.correction1, rates.lr * rates.direct
+    for i in range(0, count, lanes(w)):
+        weight = load(w + i)
+        slope = load(g + i)
+        mean = fma(load(s1 + i), rates.beta1, slope * (1.0 - rates.beta1))
+        square = fma(load(s2 + i), rates.beta2, slope * slope * (1.0 - rates.beta2))
+        store(s1 + i, mean)
+        store(s2 + i, square)
+        corrected = fma(square, rates.correction2, rates.eps_root)
+        store(w + i, weight - divided_by_root(fma(slope, direct, mean * rate), corrected, rates.eps))
+
+
+@kernel
+def shrink(w, count, by):
+    """w -= by w"""
+    for i in range(0, count, lanes(w)):
+        weight = load(w + i)
+        store(w + i, fma(weight, -by, weight))
+
+
+@kernel
+def update(code, rates, w, state, size, g, count):
+    """One step of the optimizer on `count` elements; state: the first of its vectors, the next `size` further on."""
+    s2 = state + size
+    if code in (ADAM, ADAMW):
+        _adam(rates, w, state, s2, g, count)
     elif code == SGD:
-        _sgd(rates, w, s1, s2, g, count)
+        _sgd(rates, w, g, count)
     elif code == MOMENTUM:
-        _momentum(rates, w, s1, s2, g, count)
+        _momentum(rates, w, state, g, count)
     elif code == NESTEROV:
-        _nesterov(rates, w, s1, s2, g, count)
+        _nesterov(rates, w, state, g, count)
+    elif code == LOOKAHEAD:
+        _lookahead(rates, w, state, g, count)
+    elif code == ADAGRAD:
+        _adagrad(rates, w, state, g, count)
+    elif code == RMSPROP:
+        _rmsprop(rates, w, state, g, count)
+    elif code == AMSGRAD:
+        _amsgrad(rates, w, state, s2, s2 + size, g, count)
+    elif code == NADAM:
+        _nadam(rates, w, state, s2, g, count)
 
 
-def states(code: int) -> int:
-    """How many vectors of state an optimizer has."""
-    return {NONE: 0, SGD: 0, MOMENTUM: 1, NESTEROV: 1, ADAM: 2}[code]
+@kernel
+def states(code):
+    """How many vectors of state an optimizer has; an average of the weights comes behind them."""
+    if code in (NONE, SGD):
+        return 0
+    if code == AMSGRAD:
+        return 3
+    return 2 if code in (ADAM, ADAMW, NADAM) else 1

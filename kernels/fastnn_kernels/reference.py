@@ -1,9 +1,9 @@
 """The oracle: what the kernels compute, written from the formulas in plain float64 NumPy.
 
 Nothing here is fast and nothing here looks at a kernel; every kernel is tested against this file and the ones beside
-it (activations are in reference_activation.py, losses in reference_loss.py). It reads from top to bottom as training
-does: feedforward, backpropagation, penalties, optimizers, steps; then the random numbers and the spreads of the
-initial weights.
+it, reference_*.py, for activations, losses, optimizers, normalization and noise. It reads from top to bottom as
+training does: feedforward, backpropagation, penalties, steps; then the random numbers and the spreads of the initial
+weights.
 
 Shapes: m samples; a layer has n_in units before it and n_out after it. X (m, n_0), y (m, n_last); per layer
 W (n_in, n_out), b (n_out,), z = a_before @ W + b (m, n_out), a = activate(z) (m, n_out), delta = dL/dz (m, n_out).
@@ -14,7 +14,7 @@ Sources: Goodfellow, Bengio and Courville, Deep Learning (2016), chapters 6 to 8
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,10 +22,10 @@ from numpy.typing import ArrayLike
 
 from fastnn_kernels.reference_activation import Array, activate, derivative, softmax_jacobian
 from fastnn_kernels.reference_loss import FROM_LOGITS, Loss, loss, loss_derivative, name_and_options
+from fastnn_kernels.reference_optimizer import OPTIMIZERS, clipped, soft_threshold
 
 Layer = tuple[Array, Array]  # (W (n_in, n_out), b (n_out,))
 Activation = str | tuple[str, float]  # "relu", or ("leaky_relu", 0.2): a name and its constant
-State = tuple[Array, ...]  # what an optimizer remembers of one array, each of that array's shape
 
 
 # Feedforward and backpropagation
@@ -101,75 +101,28 @@ def _from_logits(loss_name: Loss, activation: Activation) -> bool:
 
 
 def penalty(name: str, weights: Sequence[Layer], strength: float, samples: int) -> float:
-    """l2: lambda/(2 m) sum w^2; l1: lambda/m sum |w|, over the weights of all layers; strength = lambda."""
+    """l2: lambda/(2 m) sum w^2; l1 and proximal_l1: lambda/m sum |w|; over all weights; strength = lambda."""
     match name:
         case "l2":
             return strength / (2 * samples) * sum(float(np.sum(W**2)) for W, _ in weights)
-        case "l1":
+        case "l1" | "proximal_l1":
             return strength / samples * sum(float(np.sum(np.abs(W))) for W, _ in weights)
     raise ValueError(f"no penalty is called {name!r}")
 
 
 def penalty_gradient(name: str, W: Array, strength: float, samples: int) -> Array:
-    """l2: lambda/m w; l1: lambda/m sgn(w), with sgn(0) = 0; of the shape of W."""
+    """l2: lambda/m w; l1: lambda/m sgn(w), with sgn(0) = 0; proximal_l1: 0, see `train`."""
     match name:
         case "l2":
             return strength / samples * W
         case "l1":
             return strength / samples * np.sign(W)
+        case "proximal_l1":
+            return np.zeros_like(W)
     raise ValueError(f"no penalty is called {name!r}")
 
 
-# Optimizers: each takes an array w, its gradient g, the state and the number t of this step, counted from 1, and
-# returns the new w and the new state. Nothing is overwritten. The formulas are PyTorch's.
-
-
-def sgd(w: Array, g: Array, state: State, t: int, *, lr: float) -> tuple[Array, State]:
-    """w -= lr g. State: none."""
-    return w - lr * g, ()
-
-
-def momentum(w: Array, g: Array, state: State, t: int, *, lr: float, beta: float) -> tuple[Array, State]:
-    """v = beta v + g; w -= lr v. State: (v,). Source: Polyak 1964, with lr outside the velocity."""
-    v = beta * state[0] + g
-    return w - lr * v, (v,)
-
-
-def nesterov(w: Array, g: Array, state: State, t: int, *, lr: float, beta: float) -> tuple[Array, State]:
-    """v = beta v + g; w -= lr (g + beta v): one gradient a step, at w. State: (v,). Source: Sutskever et al. 2013."""
-    v = beta * state[0] + g
-    return w - lr * (g + beta * v), (v,)
-
-
-def adam(
-    w: Array,
-    g: Array,
-    state: State,
-    t: int,
-    *,
-    lr: float,
-    beta1: float = 0.9,
-    beta2: float = 0.999,
-    eps: float = 1e-8,
-    eps_root: float = 0.0,
-) -> tuple[Array, State]:
-    """w -= lr s' / (sqrt(r' + eps_root) + eps), with s' = s / (1 - beta1^t) and r' = r / (1 - beta2^t) of the averages
-
-    s = beta1 s + (1 - beta1) g and r = beta2 r + (1 - beta2) g^2. State: (s, r). Source: Kingma and Ba 2015.
-    """
-    s = beta1 * state[0] + (1 - beta1) * g
-    r = beta2 * state[1] + (1 - beta2) * g**2
-    step = (s / (1 - beta1**t)) / (np.sqrt(r / (1 - beta2**t) + eps_root) + eps)
-    return w - lr * step, (s, r)
-
-
-OPTIMIZERS: dict[str, tuple[Callable[..., tuple[Array, State]], int]] = {
-    "sgd": (sgd, 0),
-    "momentum": (momentum, 1),
-    "nesterov": (nesterov, 1),
-    "adam": (adam, 2),
-}
-"""The step function of each optimizer and how many state arrays, all zero before the first step, it keeps."""
+# Whole steps
 
 
 def train(
@@ -183,12 +136,14 @@ def train(
     constants: dict[str, Any] | None = None,
     penalty_name: str | None = None,
     strength: float = 0.0,
+    clip: tuple[str, float] | None = None,
 ) -> tuple[list[Layer], list[float]]:
     """One whole step for each batch: the new weights, and the cost of each batch before its step.
 
     X (m, n_0) and y (m, n_last) hold all training samples; a batch is the indices of its rows, and its loss is
     averaged over its own length. The cost is the batch's mean loss plus the penalty. `constants` are those of the
-    optimizer: {"lr": 0.1}.
+    optimizer: {"lr": 0.1}. clip: "value" or "norm" and the limit. proximal_l1: the soft threshold lr lambda/m follows
+    every update of the weights.
     """
     X, y = np.asarray(X, dtype=np.float64), np.asarray(y, dtype=np.float64)
     weights = [(np.array(W, dtype=np.float64), np.array(b, dtype=np.float64)) for W, b in weights]
@@ -206,8 +161,12 @@ def train(
                 for (W, _), (dW, db) in zip(weights, gradients, strict=True)
             ]
         costs.append(cost)
+        if clip is not None:
+            gradients = clipped(gradients, *clip)
         for i, ((W, b), (dW, db)) in enumerate(zip(weights, gradients, strict=True)):
             W, states[i][0] = step(W, dW, states[i][0], t, **(constants or {}))
+            if penalty_name == "proximal_l1":
+                W = soft_threshold(W, (constants or {})["lr"] * strength / len(X))
             b, states[i][1] = step(b, db, states[i][1], t, **(constants or {}))
             weights[i] = (W, b)
     return weights, costs

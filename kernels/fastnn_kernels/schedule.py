@@ -7,16 +7,18 @@ step         gamma^floor(e / every)
 exponential  gamma^e
 inverse      1 / (1 + gamma e)
 cosine       floor + (1 - floor) (1 + cos(pi p)) / 2, where p goes from 0 after the warm-up to 1 at `every` epochs
+one_cycle    along half a cosine each from gamma up to 1 at the share `peak` of `every` epochs, and down to floor
 
-Sources: Loshchilov and Hutter 2017 (cosine); Goyal et al. 2017 (warm-up); the course (the others).
+Sources: Loshchilov and Hutter 2017 (cosine); Goyal et al. 2017 (warm-up); Smith 2018 (one_cycle); the
+course (the others).
 """
 
 import math
 
 from fastnn_kernels.jit import kernel
 
-CODES = {"constant": 0, "step": 1, "exponential": 2, "inverse": 3, "cosine": 4}
-CONSTANT, STEP, EXPONENTIAL, INVERSE, COSINE = range(5)
+CODES = {"constant": 0, "step": 1, "exponential": 2, "inverse": 3, "cosine": 4, "one_cycle": 5, "plateau": 0}
+CONSTANT, STEP, EXPONENTIAL, INVERSE, COSINE, ONE_CYCLE = range(6)
 
 # Indices of the constants, behind those of the optimizer.
 CODE = 0
@@ -26,12 +28,28 @@ FLOOR = 3
 WARM_UP = 4
 STEPS = 5  # of an epoch
 FIRST = 6  # the step that e = 0 stands for
-CONSTANTS = 7
+PEAK = 7
+CONSTANTS = 8
+
+
+@kernel
+def _along_cosine(start, end, part):
+    return end + (start - end) * 0.5 * (1.0 + math.cos(math.pi * part))
+
+
+@kernel
+def _one_cycle(constants, done):
+    """As PyTorch counts: the first step has gamma, the last one floor; 1 is one step before the share is over."""
+    last = max(constants[EVERY] * constants[STEPS] - 1.0, 1.0)
+    top = max(constants[PEAK] * constants[EVERY] * constants[STEPS] - 1.0, 0.0)
+    if done < top:
+        return _along_cosine(constants[GAMMA], 1.0, done / top)
+    return _along_cosine(1.0, constants[FLOOR], min((done - top) / max(last - top, 1.0), 1.0))
 
 
 @kernel
 def factor(constants, t):
-    """The factor at step t, counted from 1. constants: pointer to the seven above."""
+    """The factor at step t, counted from 1. constants: pointer to the eight above."""
     done = t - 1 - constants[FIRST]
     epochs = done / constants[STEPS]
     warm_up, gamma, every = constants[WARM_UP], constants[GAMMA], constants[EVERY]
@@ -45,5 +63,7 @@ def factor(constants, t):
         return 1.0 / (1.0 + gamma * epochs)
     if constants[CODE] == COSINE:
         part = min((epochs - warm_up) / max(every - warm_up, 1e-9), 1.0)
-        return constants[FLOOR] + (1.0 - constants[FLOOR]) * 0.5 * (1.0 + math.cos(math.pi * part))
+        return _along_cosine(1.0, constants[FLOOR], part)
+    if constants[CODE] == ONE_CYCLE:
+        return _one_cycle(constants, done)
     return 1.0

@@ -17,6 +17,7 @@ from fastnn_kernels.layout import ACTIVATION, STRIDE, A
 from fastnn_kernels.machine import UNIT
 from fastnn_kernels.native import lanes, load, store
 from fastnn_kernels.team import GOES_ON, STOPPED, agreed, decide, meet, raise_flag
+from fastnn_kernels.update import update_all
 from fastnn_kernels.work import (
     COLUMNS_IN,
     LAYERS,
@@ -143,4 +144,7 @@ def step(work, rank, size, start, count, t):
         gradients(work, rank, size, rates, here, part == 0, part == parts - 1, begin + here, t)
         if not meet(work.words, size):
             return STOPPED, loss, hits
-    return GOES_ON, loss, hits
+    state = GOES_ON
+    if rates.clip_norm > 0.0:
+        state = update_all(work, rank, size, rates)
+    return state, loss, hits

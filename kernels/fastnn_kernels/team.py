@@ -27,7 +27,9 @@ PROGRESS = 5 * SPACING  # steps done in this call
 HITS = 6 * SPACING  # right answers in this epoch
 END = 7 * SPACING  # how the run ended: one of the states below
 EPOCH = 8 * SPACING  # epochs finished in this call
-WORDS = 9 * SPACING
+CLIPPED = 9 * SPACING  # not 0: this step clipped its gradient
+CLIPPED_STEPS = 10 * SPACING  # that did so in this epoch
+WORDS = 11 * SPACING
 
 GOES_ON, STOPPED, DIVERGED = 0, 1, 2
 

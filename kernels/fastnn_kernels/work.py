@@ -45,12 +45,12 @@ class Arrays(NamedTuple):
     """What Python passes, in this order as addresses. float: the dtype of the network.
 
     table, numbers: int64; betas: float64, a constant per row of the table; constants: float64, see optimizer.py;
-    params, gradient, kept: float, flat; state: float, two flat vectors behind each other, as far as the optimizer
-    has them; space: float, the workspace; X: float (samples, n_in), C order; shift, scale: float (n_in,); labels:
-    int32 (samples,) and targets: float (samples, n_out), one of them empty; samples: int64, rows of X that take part;
-    order: int64, as long as samples; indices: int64 (n_in,) where steps are of one sample; words: int64, see team.py;
-    loss_constants: float64, see loss.py; weights: float (samples,) where samples have them; norms: float64,
-    norm.CONSTANTS per row of the table; running, kept_running: float, see layout.RUNNING; noise: float64,
+    params, gradient, kept: float, flat; state: float, flat vectors behind each other, as many as the optimizer has, and
+    one more where there is an average; space: float, the workspace; X: float (samples, n_in), C order; shift, scale:
+    float (n_in,); labels: int32 (samples,) and targets: float (samples, n_out), one of them empty; samples: int64, rows
+    of X that take part; order: int64, as long as samples; indices: int64 (n_in,) where steps are of one sample; words:
+    int64, see team.py; loss_constants: float64, see loss.py; weights: float (samples,) where samples have them; norms:
+    float64, norm.CONSTANTS per row of the table; running, kept_running: float, see layout.RUNNING; noise: float64,
     noise.CONSTANTS per row of the table; inner: int64, addresses of a small network's Arrays, and units: int64, of a
     small network: see subnetwork.py.
     """

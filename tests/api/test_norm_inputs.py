@@ -5,8 +5,6 @@ import pytest
 
 import fastnn as fn
 
-QUIET = {"progress": False}
-
 
 def test_names_stand_for_objects():
     assert fn.Dense(3, norm="batch").norm == fn.BatchNorm(momentum=0.1, eps=1e-5)
@@ -41,9 +39,9 @@ REFUSED = {
     "momentum 0": (lambda: fn.BatchNorm(momentum=0), "momentum of BatchNorm must be above 0", "0"),
     "last layer": (lambda: fn.MLP(2, [fn.Dense(1, norm="batch")]), "hidden layers", "BatchNorm"),
     "both": (lambda: fn.MLP(2, [fn.Dense(1)], norm="batch"), "norm and dropout go with a list of sizes"),
-    "one sample": (lambda: net().fit(X, Y, batch_size=1, **QUIET), "cannot normalize one sample"),
-    "one left": (lambda: net().fit(X, Y, batch_size=4, **QUIET), "9 samples % batch_size 4 == 1", "Choose another"),
-    "one at all": (lambda: net().fit(X[:1], Y[:1], batch_size="full", **QUIET), "cannot normalize one sample"),
+    "one sample": (lambda: net().fit(X, Y, batch_size=1, progress=False), "cannot normalize one sample"),
+    "one left": (lambda: net().fit(X, Y, batch_size=4, progress=False), "9 samples % batch_size 4 == 1", "another"),
+    "one at all": (lambda: net().fit(X[:1], Y[:1], batch_size="full", progress=False), "cannot normalize one sample"),
     "gradient": (lambda: net().gradient(X[:1], Y[:1]), "cannot normalize one sample"),
     "too few": (lambda: net().set_norms([STATE]), "2 states", "got 1"),
     "no list": (lambda: net().set_norms(7), "norms must be a list", "7"),

@@ -17,6 +17,12 @@ OPTIMIZERS = [
     (fn.Adam(0.01, 0.8, 0.95), "adam", {"lr": 0.01, "beta1": 0.8, "beta2": 0.95}),
     (fn.Adam(0.01, eps=0.0, eps_root=1e-4), "adam", {"lr": 0.01, "eps": 0.0, "eps_root": 1e-4}),
     (fn.Adam(0.01, eps=1e-3, eps_root=1e-4), "adam", {"lr": 0.01, "eps": 1e-3, "eps_root": 1e-4}),
+    (fn.Nesterov(0.05, 0.8, form="lookahead"), "lookahead", {"lr": 0.05, "beta": 0.8}),
+    (fn.Adagrad(0.02, eps=1e-3, eps_root=1e-2), "adagrad", {"lr": 0.02, "eps": 1e-3, "eps_root": 1e-2}),
+    (fn.RMSprop(0.005, 0.9, eps=0.1), "rmsprop", {"lr": 0.005, "rho": 0.9, "eps": 0.1}),
+    (fn.AdamW(0.01, eps=1e-3, weight_decay=0.3), "adamw", {"lr": 0.01, "eps": 1e-3, "weight_decay": 0.3}),
+    (fn.AMSGrad(0.01, 0.8, 0.9, eps=1e-3), "amsgrad", {"lr": 0.01, "beta1": 0.8, "beta2": 0.9, "eps": 1e-3}),
+    (fn.NAdam(0.01, eps=1e-3, momentum_decay=0.1), "nadam", {"lr": 0.01, "eps": 1e-3, "momentum_decay": 0.1}),
 ]
 PENALTIES = [(None, None, 0.0), (fn.L2(2.0), "l2", 2.0), (fn.L1(0.05), "l1", 0.05)]
 
@@ -50,6 +56,24 @@ def test_trajectory(optimizer, name, constants, penalty, penalty_name, strength,
     assert tolerance < (1e-2 if dtype == "float32" else 1e-11) * moved  # the test can fail
     assert abs(flat(net.weights) - flat(expected)).max() <= tolerance
     assert history.loss[-1] < history.loss[0]
+
+
+@pytest.mark.parametrize("optimizer", [row[0] for row in OPTIMIZERS], ids=repr)
+def test_a_second_fit_goes_on_as_one_long_fit_on_any_number_of_threads(optimizer, rng):
+    X, y = data(rng, (70, 5)), data(rng, (70, 3))
+    whole, parts = (network(np.random.default_rng(1), SIZES) for _ in range(2))
+    whole.fit(X, y, optimizer=optimizer, epochs=4, batch_size=33, threads=1, progress=False)
+    for epochs in (1, 3):
+        parts.fit(X, y, optimizer=optimizer, epochs=epochs, batch_size=33, threads=2, progress=False)
+    assert same(whole.weights, parts.weights)
+
+
+def test_the_other_form_of_nesterov_starts_afresh(rng):
+    X, y = data(rng, (20, 5)), data(rng, (20, 3))
+    net = network(rng, SIZES)
+    net.fit(X, y, optimizer=fn.Nesterov(), epochs=2, progress=False)
+    net.fit(X, y, optimizer=fn.Nesterov(form="lookahead"), epochs=1, progress=False)
+    assert net.fitted.optimizer.steps == 1
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -11,6 +11,7 @@ import pytest
 from fastnn_kernels import reference as ref
 from fastnn_kernels import reference_activation as curves
 from fastnn_kernels import reference_loss as loss_ref
+from fastnn_kernels import reference_optimizer
 
 ELEMENTWISE = ["linear", "threshold", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "softplus"]
 ELEMENTWISE += ["hard_sigmoid", "hard_tanh", "noisy_relu", "gelu", "silu", "hard_swish"]
@@ -240,7 +241,7 @@ def test_penalty_values():
 
 
 def three_steps(optimizer, **constants):
-    step, slots = ref.OPTIMIZERS[optimizer]
+    step, slots = reference_optimizer.OPTIMIZERS[optimizer]
     w, state, path = np.array(1.0), (np.zeros(()),) * slots, []
     for t, g in enumerate([1.0, 2.0, -1.0], start=1):
         w, state = step(w, np.array(g), state, t, **constants)
@@ -271,6 +272,68 @@ def test_adam(eps, eps_root):
         expected.append(w)
     path = three_steps("adam", lr=0.1, beta1=0.5, beta2=0.5, eps=eps, eps_root=eps_root)
     assert path == pytest.approx(expected, rel=1e-14)
+
+
+def test_lookahead_is_the_order_of_the_course():
+    """w += v; g there; v = beta v - lr g, on the loss w^2 / 2, whose gradient is w."""
+    w, v, seen = 1.0, 0.0, []
+    for _ in range(5):
+        w += v
+        seen.append(w)
+        v = 0.5 * v - 0.1 * w
+    step, _ = reference_optimizer.OPTIMIZERS["lookahead"]
+    ours, state = np.array(1.0), (np.zeros(()),)
+    for t, wanted in enumerate(seen, start=1):
+        assert float(ours) == pytest.approx(wanted, rel=1e-15)
+        ours, state = step(ours, ours, state, t, lr=0.1, beta=0.5)
+    assert seen[:3] == pytest.approx([1.0, 0.9, 0.76])
+
+
+@pytest.mark.parametrize(("eps", "eps_root"), [(0.0, 0.0), (0.5, 0.0), (0.0, 0.25)])
+def test_adagrad_and_rmsprop(eps, eps_root):
+    # squares: 1, 5, 6 added up; 1/2, 9/4, 13/8 averaged with rho = 1/2
+    for name, constants, squares in (("adagrad", {}, (1, 5, 6)), ("rmsprop", {"rho": 0.5}, (0.5, 2.25, 1.625))):
+        expected, w = [], 1.0
+        for g, r in zip((1, 2, -1), squares, strict=True):
+            w -= 0.1 * g / (math.sqrt(r + eps_root) + eps)
+            expected.append(w)
+        path = three_steps(name, lr=0.1, eps=eps, eps_root=eps_root, **constants)
+        assert path == pytest.approx(expected, rel=1e-14)
+
+
+def test_adamw_and_amsgrad():
+    # as in test_adam; the largest r: 1/2, 9/4, 9/4, over 1 - 2^-t: 1, 3, 18/7
+    decayed, kept = [], []
+    w = v = 1.0
+    for s, r, most in [(1, 1, 1), (5 / 3, 3, 3), (1 / 7, 13 / 7, 18 / 7)]:
+        w = w * (1 - 0.1 * 0.2) - 0.1 * s / math.sqrt(r)
+        v -= 0.1 * s / math.sqrt(most)
+        decayed.append(w)
+        kept.append(v)
+    halves = {"lr": 0.1, "beta1": 0.5, "beta2": 0.5, "eps": 0.0}
+    assert three_steps("adamw", weight_decay=0.2, **halves) == pytest.approx(decayed, rel=1e-14)
+    assert three_steps("amsgrad", **halves) == pytest.approx(kept, rel=1e-14)
+
+
+def test_adamw_spares_biases():
+    step, _ = reference_optimizer.OPTIMIZERS["adamw"]
+    state = (np.zeros(1), np.zeros(1))
+    assert step(np.ones(1), np.zeros(1), state, 1, lr=0.1, weight_decay=0.5)[0].tolist() == [1.0]
+
+
+def test_nadam():
+    # momentum_decay = 0: mu = 1/4 throughout, M = 4^-t; s and r as in test_adam
+    expected, w = [], 1.0
+    for t, (g, s, r) in enumerate([(1, 0.5, 1), (2, 1.25, 3), (-1, 0.125, 13 / 7)], start=1):
+        w -= 0.1 * (g * 0.75 / (1 - 0.25**t) + s * 0.25 / (1 - 0.25 ** (t + 1))) / math.sqrt(r)
+        expected.append(w)
+    path = three_steps("nadam", lr=0.1, beta1=0.5, beta2=0.5, eps=0.0, momentum_decay=0.0)
+    assert path == pytest.approx(expected, rel=1e-14)
+    # one step with a decay: 0.96^25 = 0.36040, 0.96^50 = 0.12989; mu = 0.40990, 0.46753
+    mu, following = 0.5 * (1 - 0.5 * 0.96**25), 0.5 * (1 - 0.5 * 0.96**50)
+    first = 1 - 0.1 * (1 + 0.5 * following / (1 - mu * following))
+    path = three_steps("nadam", lr=0.1, beta1=0.5, beta2=0.5, eps=0.0, momentum_decay=25.0)
+    assert path[0] == pytest.approx(first, rel=1e-14)
 
 
 # Whole steps

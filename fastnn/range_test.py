@@ -1,0 +1,137 @@
+"""The learning rate range test. Source: Smith, Cyclical learning rates for training neural networks, 2017."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastnn import checks, clipping, optimizers, penalties
+from fastnn.errors import DivergenceError, InputError
+from fastnn.progress import Silent
+from fastnn.reading import Reader
+from fastnn.schedules import Constant
+from fastnn.session import pass_rows
+from fastnn.training import Run, Settings
+from fastnn_kernels import layout, team
+
+if TYPE_CHECKING:
+    from fastnn.network import MLP
+
+WORSE = 4.0  # times the lowest loss: there the test ends
+LEAST_STEPS = 10
+
+
+@dataclass(frozen=True)
+class RangeTest:
+    """rates and losses: (steps,), the rate of each step and the loss of its batch before it.
+
+    suggestion: the rate at which the smoothed loss falls most steeply.
+    """
+
+    rates: np.ndarray
+    losses: np.ndarray
+    suggestion: float
+
+    @property
+    def smoothed(self) -> np.ndarray:
+        """The losses, each as the mean of its neighbours."""
+        return _smooth(self.losses)
+
+
+def rates(lowest: Any, highest: Any, steps: Any) -> np.ndarray:
+    """Rates that rise exponentially. Raises InputError."""
+    least = checks.real("lowest", lowest, above=0.0)
+    most = checks.real("highest", highest, above=0.0)
+    if most <= least:
+        raise InputError(f"highest must be above lowest, got {highest!r} and {lowest!r}")
+    return np.geomspace(least, most, checks.whole("steps", steps, least=LEAST_STEPS))
+
+
+def run(
+    net: MLP,
+    X: Any,
+    y: Any,
+    rates: np.ndarray,
+    *,
+    loss: Any,
+    optimizer: Any,
+    batch_size: Any,
+    penalty: Any,
+    clip: Any,
+    normalize: str | None,
+    threads: int | None,
+) -> RangeTest:
+    """A step of a copy of the network at each of the rates. The arguments are those of fit."""
+    reader = Reader(net, net.fitted)
+    loss_object = reader.loss(loss)
+    reader.check_trainable(loss_object)
+    training = reader.part(X, y, loss_object)
+    batch = reader.batch(batch_size, len(training.index))
+    norms.check_batches(net, len(training.index), batch)
+    settings = Settings(
+        loss=loss_object,
+        optimizer=optimizers.family.get(optimizer),
+        epochs=1,
+        batch=batch,
+        shuffle=False,
+        penalty=penalties.check(penalty),
+        schedule=Constant(),
+        callbacks=(),
+        threads=reader.threads(threads, batch_size, len(training.index)),
+        pass_rows=pass_rows(net, batch),
+        clip=clipping.check(clip),
+    )
+    trial = copy.copy(net)
+    trial.params = layout.zeros(len(net.params), net.dtype)
+    trial.params[:], trial.running = net.params, net.running.copy()
+    normalization = reader.normalization(normalize, training)
+    trial.fitted = net.fitted.after(training.targets.classes, normalization, settings, trial.params)
+    losses = _losses(Run(trial, training, None, settings, Silent()), rates, net.seed)
+    tried = rates[: len(losses)]
+    return RangeTest(tried, losses, _suggestion(tried, losses))
+
+
+def _losses(run: Run, rates: np.ndarray, seed: int) -> np.ndarray:
+    losses, lowest = run.history.loss, float("inf")
+    batches = _batches(run.training.index.copy(), run.settings.batch, seed)
+    with team.Team(run.settings.threads) as workers:
+        for rate in rates:
+            try:
+                run.step(workers, next(batches), rate)
+            except DivergenceError:
+                break
+            now = float(np.mean(losses[-_window(len(rates)) :]))
+            lowest = min(lowest, now)
+            if now > lowest + (WORSE - 1.0) * abs(lowest):
+                break
+    return np.array(losses)
+
+
+def _batches(samples: np.ndarray, size: int, seed: int) -> Iterator[np.ndarray]:
+    random = np.random.Generator(np.random.Philox(seed))
+    while True:
+        order = random.permutation(samples)
+        for start in range(0, len(order) - size + 1, size):
+            yield order[start : start + size]
+
+
+def _window(steps: int) -> int:
+    return max(1, steps // 20)
+
+
+def _smooth(losses: np.ndarray) -> np.ndarray:
+    reach = _window(len(losses))
+    return np.array([losses[max(i - reach, 0) : i + reach + 1].mean() for i in range(len(losses))])
+
+
+def _suggestion(rates: np.ndarray, losses: np.ndarray) -> float:
+    if len(losses) < LEAST_STEPS:
+        raise InputError(
+            f"the loss grew beyond bounds after {len(losses)} steps, at a rate of {rates[-1] if len(rates) else 0:g}: "
+            "give a lower rate as lowest"
+        )
+    return float(rates[np.gradient(_smooth(losses)).argmin()])

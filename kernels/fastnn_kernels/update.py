@@ -1,0 +1,127 @@
+"""From the gradient of a stretch of the parameters to their new values: clipping, optimizer, penalties, average.
+
+Clipping by the norm of the whole gradient comes between the gradient and all updates: there `update_all` divides the
+parameters anew. The norm is summed in chunks that do not depend on the number of threads.
+
+Source of clipping: Pascanu, Mikolov and Bengio 2013.
+"""
+
+import math
+
+import numpy as np
+
+from fastnn_kernels import optimizer, penalty
+from fastnn_kernels.jit import kernel
+from fastnn_kernels.layout import BETA, DEPTH, GAMMA, NO_NORM, NORM, WIDTH, B, W
+from fastnn_kernels.native import fill, fma, lanes, load, maximum, minimum, select, store, sum_lanes
+from fastnn_kernels.native.atomic import store_release
+from fastnn_kernels.team import CLIPPED, DIVERGED, GOES_ON, STOPPED, meet
+from fastnn_kernels.work import LAYERS, OPTIMIZER, PARAMETERS, at, share
+
+CHUNK = 1024  # elements: a multiple of every vector
+
+
+def chunks(parameters: int) -> int:
+    """How many sums the norm of the gradient is made of; they lie behind the optimizer's constants."""
+    return -(-parameters // CHUNK)
+
+
+@kernel
+def _clip(work, g, count, limit):
+    """g = min(max(g, -limit), limit), element by element; NaN stays NaN."""
+    changes = fill(g, 0.0)
+    for i in range(0, count, lanes(g)):
+        slope = load(g + i)
+        clipped = minimum(fill(g, limit), maximum(fill(g, -limit), slope))
+        changes = changes + select(clipped == slope, fill(g, 0.0), 1.0)
+        store(g + i, clipped)
+    if sum_lanes(changes) > 0.0:
+        store_release(work.words + CLIPPED, 1)
+
+
+@kernel
+def _average(average, w, count, blend):
+    for i in range(0, count, lanes(w)):
+        mean = load(average + i)
+        store(average + i, fma(load(w + i) - mean, blend, mean))
+
+
+@kernel
+def update(work, rates, offset, g, count, is_weight):
+    """One step for the `count` parameters from `offset` on, g being their gradient; it may be overwritten."""
+    code, w = work.numbers[OPTIMIZER], work.params + offset
+    state, size = work.state + offset, work.numbers[PARAMETERS]
+    if rates.clip_value > 0.0:
+        _clip(work, g, count, rates.clip_value)
+    if is_weight and rates.shrink > 0.0:
+        optimizer.shrink(w, count, rates.shrink)
+    optimizer.update(code, rates, w, state, size, g, count)
+    if is_weight and rates.threshold > 0.0:
+        penalty.soften(w, count, rates.threshold)
+    if rates.blend > 0.0:
+        _average(state + optimizer.states(code) * size, w, count, rates.blend)
+
+
+@kernel
+def _sum_squares(work, chunk):
+    g = work.gradient + chunk * CHUNK
+    squares = fill(g, 0.0)
+    for i in range(0, min(CHUNK, work.numbers[PARAMETERS] - chunk * CHUNK), lanes(g)):
+        slope = load(g + i)
+        squares = fma(slope, slope, squares)
+    return np.float64(sum_lanes(squares))
+
+
+@kernel
+def _norm(work, rank, size):
+    """The norm of the whole gradient, the same bits on every worker, or -1 where the team is told to leave."""
+    sums = work.constants + optimizer.CONSTANTS
+    count = (work.numbers[PARAMETERS] + CHUNK - 1) // CHUNK
+    first, last = share(count, rank, size)
+    for chunk in range(first, last):
+        sums[chunk] = _sum_squares(work, chunk)
+    if not meet(work.words, size):
+        return -1.0
+    total = 0.0
+    for chunk in range(count):
+        total += sums[chunk]
+    return math.sqrt(total)
+
+
+@kernel
+def _update_share(work, rank, size, rates, factor, start, count, is_weight):
+    """This worker's share of `count` parameters from `start` on, chunk by chunk, their gradient times `factor`."""
+    first, last = share((count + CHUNK - 1) // CHUNK, rank, size)
+    for chunk in range(first, last):
+        offset, here = start + chunk * CHUNK, min(CHUNK, count - chunk * CHUNK)
+        g = work.gradient + offset
+        if factor < 1.0:
+            for i in range(0, here, lanes(g)):
+                store(g + i, load(g + i) * factor)
+        update(work, rates, offset, g, here, is_weight)
+
+
+@kernel
+def update_all(work, rank, size, rates):
+    """After the whole gradient lies in its vector and all have met: clip it by its norm, and update.
+
+    Returns a state of the run; a norm that is not finite is a divergence, and changes nothing.
+    """
+    norm = _norm(work, rank, size)
+    if norm == -1.0:
+        return STOPPED
+    if not math.isfinite(norm):
+        return DIVERGED
+    factor = 1.0
+    if norm > rates.clip_norm:
+        factor = rates.clip_norm / norm
+        if rank == 0:
+            store_release(work.words + CLIPPED, 1)
+    for layer in range(1, work.numbers[LAYERS] + 1):
+        weights, width = at(work, layer, DEPTH) * at(work, layer, WIDTH), at(work, layer, WIDTH)
+        _update_share(work, rank, size, rates, factor, at(work, layer, W), weights, True)
+        _update_share(work, rank, size, rates, factor, at(work, layer, B), width, False)
+        if at(work, layer, NORM) != NO_NORM:
+            _update_share(work, rank, size, rates, factor, at(work, layer, GAMMA), width, False)
+            _update_share(work, rank, size, rates, factor, at(work, layer, BETA), width, False)
+    return GOES_ON if meet(work.words, size) else STOPPED

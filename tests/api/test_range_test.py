@@ -1,0 +1,82 @@
+"""The learning rate range test."""
+
+import numpy as np
+import pytest
+from helpers import data, network
+
+import fastnn as fn
+
+SIZES = (5, 17, 3)
+
+
+def problem(rng):
+    X = data(rng, (200, 5))
+    return X, np.sin(X[:, :3])
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("batch_size", [1, 32, "full"])
+def test_the_network_stays_as_it_is(optimizer, batch_size, rng):
+    X, y = problem(rng)
+    net = network(rng, SIZES)
+    net.fit(X, y, epochs=1, average=fn.EMA(0.9), progress=False)
+    before, fitted = net.params.copy(), net.fitted
+    state, steps, raw = fitted.optimizer.values.copy(), fitted.optimizer.steps, fitted.raw.copy()
+    result = net.find_learning_rate(X, y, optimizer=optimizer, batch_size=batch_size, normalize=None)
+    assert net.params.tobytes() == before.tobytes()
+    assert net.fitted is fitted
+    assert (fitted.optimizer.values.tobytes(), fitted.optimizer.steps) == (state.tobytes(), steps)
+    assert fitted.raw.tobytes() == raw.tobytes()
+    assert result.rates[0] == pytest.approx(1e-6)
+    assert len(result.rates) == len(result.losses) <= 100
+    assert result.suggestion in result.rates
+
+
+def test_losses_are_those_of_steps_at_rising_rates(rng):
+    X, y = problem(rng)
+    net, by_hand = (network(np.random.default_rng(1), SIZES, dtype="float64") for _ in range(2))
+    result = net.find_learning_rate(X, y, lowest=1e-3, highest=1e-1, steps=10, optimizer="sgd", batch_size="full")
+    assert result.rates == pytest.approx(np.geomspace(1e-3, 1e-1, 10))
+    losses = [
+        by_hand.fit(X, y, optimizer=fn.SGD(rate), batch_size="full", epochs=1, progress=False).loss[0]
+        for rate in result.rates
+    ]
+    assert result.losses == pytest.approx(losses, rel=1e-12)
+
+
+def test_it_stops_where_the_loss_explodes(rng):
+    X, y = problem(rng)
+    result = network(rng, SIZES).find_learning_rate(X, y, highest=1e6, optimizer="sgd", batch_size=32)
+    assert len(result.losses) < 100
+    assert result.rates[-1] < 1e3
+    assert np.isfinite(result.losses).all()
+    assert 1e-4 < result.suggestion < 1
+
+
+def test_a_suggested_rate_trains(rng):
+    X, y = problem(rng)
+    net = network(rng, SIZES)
+    result = net.find_learning_rate(X, y, batch_size=32)
+    history = net.fit(X, y, optimizer=fn.Adam(result.suggestion), epochs=20, batch_size=32, progress=False)
+    assert history.loss[-1] < 0.5 * history.loss[0]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"lowest": 0.0}, "lowest must be above 0"),
+        ({"lowest": 2.0}, "highest must be above lowest"),
+        ({"steps": 9}, "steps must be a whole number, 10 or more"),
+        ({"lowest": 1e20, "highest": 1e30}, "give a lower rate as lowest"),
+    ],
+)
+def test_what_cannot_be_searched(options, said, rng):
+    with pytest.raises(fn.InputError, match=said):
+        network(rng, SIZES).find_learning_rate(*problem(rng), **options)
+
+
+def test_the_picture(rng, tmp_path):
+    result = network(rng, SIZES).find_learning_rate(*problem(rng))
+    figure = fn.plots.learning_rate_search(result, tmp_path / "rates.png")
+    assert (tmp_path / "rates.png").stat().st_size > 1000
+    assert "suggestion" in figure.axes[0].get_legend().get_texts()[1].get_text()
