@@ -82,6 +82,7 @@ def open_session(
         space.table[space.table[:, layout.NORM] == layout.BATCH_NORM, layout.NORM] = layout.NO_NORM
     normalization = net.normalization
     numbers = _numbers(net, space, targets, loss, len(samples))
+    numbers[work.PASS_ROWS] = rows
     numbers[work.OPTIMIZER], numbers[work.STOCHASTIC] = optimizer_code, stochastic
     numbers[work.SHUFFLED], numbers[work.WEIGHTED] = shuffle, weights is not None
     arrays = Arrays(
