@@ -39,6 +39,7 @@ from fastnn.noise import DropConnect, Dropout, Shakeout, Whiteout
 from fastnn.norms import BatchNorm, LayerNorm, NormState
 from fastnn.optimizers import SGD, Adagrad, Adam, AdamW, AMSGrad, Momentum, NAdam, Nesterov, RMSprop
 from fastnn.penalties import L1, L1L2, L2
+from fastnn.range_test import RangeTest
 from fastnn.schedules import Constant, Cosine, Exponential, InverseTime, OneCycle, ReduceOnPlateau, StepDecay
 from fastnn.training import History
 
@@ -103,6 +104,7 @@ __all__ = [
     "Orthogonal",
     "Poisson",
     "RMSprop",
+    "RangeTest",
     "ReLU",
     "ReduceOnPlateau",
     "Shakeout",

@@ -18,6 +18,7 @@ from fastnn import (
     norms,
     optimizers,
     penalties,
+    range_test,
     schedules,
     session,
 )
@@ -33,6 +34,7 @@ from fastnn.fitted import Fitted, LastRun
 from fastnn.layers import Dense
 from fastnn.norms import NormState
 from fastnn.penalties import Penalty
+from fastnn.range_test import RangeTest
 from fastnn.reading import Reader
 from fastnn.training import History, Run, Settings
 from fastnn_kernels import layout
@@ -227,6 +229,42 @@ class MLP:
         history = run.train()
         self.fitted.last_run = LastRun(settings.batch, settings.threads, history.samples_per_second)
         return history
+
+    def find_learning_rate(
+        self,
+        X: Any,
+        y: Any,
+        *,
+        lowest: float = 1e-6,
+        highest: float = 1.0,
+        steps: int = 100,
+        loss: Any = None,
+        optimizer: Any = "adam",
+        batch_size: int | str = 128,
+        penalty: Penalty | None = None,
+        clip: Clip | None = None,
+        normalize: str | None = None,
+        threads: int | None = None,
+    ) -> RangeTest:
+        """The range test: how the loss moves as a copy of this network trains at a rate that rises from step to step.
+
+        The rate rises exponentially from lowest to highest; the test ends early where the loss is above 4 times its
+        lowest value or not finite. All else as in fit. The network stays as it is. Returns a RangeTest, which
+        fastnn.plots.learning_rate_search draws. Source: Smith 2017.
+        """
+        return range_test.run(
+            self,
+            X,
+            y,
+            range_test.rates(lowest, highest, steps),
+            loss=loss,
+            optimizer=optimizer,
+            batch_size=batch_size,
+            penalty=penalty,
+            clip=clip,
+            normalize=normalize,
+            threads=threads,
+        )
 
     # Use
 

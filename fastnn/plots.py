@@ -12,6 +12,8 @@ from fastnn.progress import Curves
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from fastnn.range_test import RangeTest
+
 TRAINING, VALIDATION, INK, GRID = "#2563a8", "#d9731a", "#333333", "#e3e3e3"
 LOG_SCALE_FROM = 20.0
 
@@ -58,9 +60,13 @@ def _draw(axes: Any, title: str, training: list[float], validation: list[float],
             epochs = range(1, len(values) + 1)
             label = f"{name}  {values[-1]:{form}}"
             axes.plot(epochs, values, color=color, linewidth=1.8, marker=marker, markersize=3.5, label=label)
-    axes.set_title(title, loc="left", fontsize=12, fontweight="bold", color=INK)
-    axes.set_xlabel("epoch", color=INK)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    _dress(axes, title, "epoch")
+
+
+def _dress(axes: Any, title: str, x_label: str) -> None:
+    axes.set_title(title, loc="left", fontsize=12, fontweight="bold", color=INK)
+    axes.set_xlabel(x_label, color=INK)
     axes.grid(color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(which="both", colors=INK, length=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 from dataclasses import replace
@@ -10,6 +11,7 @@ from pathlib import Path
 import typer
 
 from fastnn import optimizers
+from fastnn.clipping import ClipNorm
 from fastnn.errors import FileError
 from fastnn.optimizers import Optimizer
 from fastnn.penalties import L1, L2, Penalty
@@ -52,6 +54,13 @@ def penalty(text: str | None) -> Penalty | None:
     if name.lower() not in kinds or not strength >= 0:
         raise typer.BadParameter(f"{text!r} is no penalty; give l2=1e-4 or l1=1e-5", param_hint="--penalty")
     return kinds[name.lower()](strength)
+
+
+def clip(limit: float | None) -> ClipNorm | None:
+    """Clipping by that norm."""
+    if limit is not None and not 0 < limit < math.inf:
+        raise typer.BadParameter(f"{limit} is no norm; give a number above 0", param_hint="--clip-norm")
+    return None if limit is None else ClipNorm(limit)
 
 
 def optimizer(name: str, learning_rate: float | None) -> Optimizer:

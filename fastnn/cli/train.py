@@ -38,7 +38,9 @@ def train(
     activation: Annotated[str, typer.Option(help="activation of the hidden layers")] = "relu",
     norm: Annotated[str, typer.Option(help="of the hidden layers: none, batch or layer")] = "none",
     dropout: Annotated[float, typer.Option(help="share of the hidden units that are off in training")] = 0.0,
-    optimizer: Annotated[str, typer.Option(help="adam, sgd, momentum, ...")] = "adam",
+    optimizer: Annotated[
+        str, typer.Option(help="adam, adamw, nadam, amsgrad, rmsprop, adagrad, sgd, momentum, nesterov")
+    ] = "adam",
     learning_rate: Annotated[float | None, typer.Option(help="if not given, the optimizer's own")] = None,
     schedule: Annotated[
         str, typer.Option(help="of the learning rate: cosine (down to 0), constant, step, ...")
@@ -48,6 +50,7 @@ def train(
     ] = "auto",
     epochs: Annotated[int | None, typer.Option(help="if not given, 10, or 40 for fewer than 10,000 samples")] = None,
     penalty: Annotated[str | None, typer.Option(help="on the weights: l2=1e-4 or l1=1e-5")] = None,
+    clip_norm: Annotated[float | None, typer.Option(help="longest gradient of a step; longer ones are cut")] = None,
     loss: Annotated[
         str, typer.Option(help="auto: cross_entropy for classes, mse for numbers; huber, poisson, ...")
     ] = "auto",
@@ -77,6 +80,7 @@ def train(
         "optimizer": options.optimizer(optimizer, learning_rate),
         "schedule": schedule,
         "penalty": options.penalty(penalty),
+        "clip": options.clip(clip_norm),
         "validation": options.share(validation, "--validation") or None,
         "threads": threads,
         "progress": progress and not quiet,

@@ -149,6 +149,13 @@ def test_info_names_machine_versions_and_cache(tmp_path):
     assert {"fastnn", "python", "numba", "llvmlite", "processor", "vector", "tile", "cache"} <= facts.keys()
 
 
+@pytest.mark.parametrize("optimizer", ["adamw", "rmsprop", "nadam", "amsgrad", "adagrad"])
+def test_optimizers_and_clipping(optimizer, tmp_path):
+    options = ("--optimizer", optimizer, "--learning-rate", "0.005", "--clip-norm", "1", "--quiet")
+    fastnn("train", *QUICK, *options, folder=tmp_path)
+    assert (tmp_path / "model.safetensors").is_file()
+
+
 @pytest.fixture
 def called(monkeypatch, capsys):
     """Calls the command line in this process; gives its exit code and what it wrote to stderr."""
@@ -206,6 +213,7 @@ def test_norm_of_the_hidden_layers(tmp_path):
         (["train", "--layers", "12,x"], "--layers"),
         (["train", "--batch-size", "0"], "--batch-size"),
         (["train", "--penalty", "l3=1"], "--penalty"),
+        (["train", "--clip-norm", "0"], "--clip-norm"),
         (["train", "--test", "1.5"], "--test"),
         (["train", "--epochs", "many"], "--epochs"),
         (["paint"], "paint"),

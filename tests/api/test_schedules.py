@@ -40,6 +40,20 @@ def cosine(end, floor=0.0, warm_up=0.0):
     return lambda e: floor + (1 - floor) * (1 + math.cos(math.pi * min((e - warm_up) / (end - warm_up), 1))) / 2
 
 
+def one_cycle(epochs, start, peak, end):
+    """PyTorch's OneCycleLR, its two phases from step 0 to `top` and from there to the last step."""
+    last, top = epochs * STEPS - 1, peak * epochs * STEPS - 1
+
+    def between(a, b, part):
+        return b + (a - b) / 2 * (1 + math.cos(math.pi * part))
+
+    def factor(e):
+        step = e * STEPS
+        return between(start, 1, step / top) if step <= top else between(1, end, (step - top) / (last - top))
+
+    return factor
+
+
 FORMULAS = {
     "none": (None, lambda e: 1.0, 0.0),
     "by name": ("exponential", lambda e: 0.95**e, 0.0),
@@ -52,6 +66,8 @@ FORMULAS = {
     "inverse": (fn.schedules.InverseTime(0.7), lambda e: 1 / (1 + 0.7 * e), 0.0),
     "cosine": (fn.schedules.Cosine(), cosine(6), 0.0),
     "cosine to a floor": (fn.schedules.Cosine(floor=0.2), cosine(6, 0.2), 0.0),
+    "one cycle": ("one_cycle", one_cycle(6, 1 / 25, 0.3, 1 / 25e4), 0.0),
+    "another cycle": (fn.OneCycle(0.1, 0.5, 0.01), one_cycle(6, 0.1, 0.5, 0.01), 0.0),
     "cosine that ends before": (fn.schedules.Cosine(4, warm_up=1), cosine(4, warm_up=1), 1.0),
 }
 
@@ -74,9 +90,49 @@ def test_a_cosine_without_an_end_begins_anew():
     assert rates(3, "cosine", fits=2) == pytest.approx([*once, *once], abs=1e-12)
 
 
+def test_the_first_rates_of_one_cycle_by_hand():
+    """10 steps, peak at step 2: 1/25, half way, 1, then 7 steps down to 0."""
+    schedule = fn.OneCycle(end=0.0)
+    net, seen = fn.MLP([1, 1], dtype="float64"), [0.0]
+
+    class Watch(fn.Callback):
+        def epoch_end(self, net, history):
+            seen.append(float(net.weights[0][1][0]))
+
+    X, y = np.zeros((1, 1)), np.full(1, 1e9)
+    net.fit(X, y, loss="mae", optimizer=fn.SGD(1.0), schedule=schedule, epochs=10, callbacks=Watch(), progress=False)
+    steps = np.diff(seen)
+    assert steps[:3] == pytest.approx([0.04, 0.52, 1.0])
+    assert steps[-1] == pytest.approx(0.0, abs=1e-9)
+
+
+def test_reduce_on_plateau():
+    plateau = fn.ReduceOnPlateau(factor=0.5, patience=1, lowest=0.2).watch(1.0)
+    told = [plateau.rate(loss) for loss in (3, 2, 2, 2, 1, 1, 1, 1, 1, 1)]
+    assert told == [1, 1, 1, 0.5, 0.5, 0.5, 0.25, 0.25, 0.2, 0.2]
+    schedule = fn.ReduceOnPlateau(factor=0.5, patience=0)
+    X, y = np.full((4, 1), 1.0), np.zeros(4)
+    net = fn.MLP([1, 1], dtype="float64")
+    net.set_weights([(np.zeros((1, 1)), np.zeros(1))])
+    seen = []
+
+    class Watch(fn.Callback):
+        def epoch_end(self, net, history):
+            seen.append(float(net.weights[0][1][0]))
+
+    held = (X, np.full(4, -1e9))  # gets worse while the training loss gets better
+    options = {"loss": "mae", "optimizer": fn.SGD(1.0), "batch_size": "full", "schedule": schedule, "progress": False}
+    net.fit(X, y + 1e9, epochs=4, validation=held, callbacks=Watch(), **options)
+    assert np.diff([0.0, *seen]).tolist() == [1.0, 1.0, 0.5, 0.25]
+
+
 @pytest.mark.parametrize(
     ("make", "parts"),
     [
+        (lambda: fn.OneCycle(warm_up=1), ["warm_up must be 0", "got 1"]),
+        (lambda: fn.OneCycle(peak=1), ["peak", "below 1", "got 1"]),
+        (lambda: fn.ReduceOnPlateau(1.0), ["factor", "below 1", "got 1.0"]),
+        (lambda: fn.ReduceOnPlateau(patience=-1), ["patience", "0 or more", "got -1"]),
         (lambda: fn.schedules.StepDecay(0), ["gamma", "got 0", "above 0"]),
         (lambda: fn.schedules.StepDecay(0.5, 0), ["every", "got 0", "1 or more"]),
         (lambda: fn.schedules.Exponential(-1), ["gamma", "got -1", "above 0"]),
