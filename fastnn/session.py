@@ -87,6 +87,7 @@ def open_session(
     normalization = net.normalization
     augmentation = Plan.none(dtype) if augment is None else augment.plan(net.n_in, dtype, space.rows // machine.UNIT)
     numbers = _numbers(net, space, targets, loss, len(samples))
+    numbers[work.PASS_ROWS] = rows
     numbers[work.OPTIMIZER], numbers[work.STOCHASTIC] = optimizer_code, stochastic
     numbers[work.SHUFFLED], numbers[work.WEIGHTED] = shuffle, weights is not None
     arrays = Arrays(

@@ -24,7 +24,7 @@ from fastnn_kernels.work import (
     LOSSES,
     NORMALIZED,
     OPTIMIZER,
-    ROWS,
+    PASS_ROWS,
     RUNNING_SIZE,
     SEED,
     at,
@@ -119,7 +119,7 @@ def step(work, rank, size, start, count, t):
     hits of this worker's rows. Parameters are as before the step unless it returns GOES_ON.
     """
     rates = optimizer.rates(work.numbers[OPTIMIZER], work.constants, t)
-    rows = work.numbers[ROWS]
+    rows = work.numbers[PASS_ROWS]
     loss, hits = 0.0, 0
     if weight_noise.is_any(work):
         weight_noise.disturb(work, rank, size, t)

@@ -35,7 +35,8 @@ CUSTOM_LOSS = 19  # address of the user's loss, see loss.py
 RUNNING_SIZE = 20  # elements of the running averages; 0 where no layer has batch normalization
 SUBNETWORK = 21  # whether steps are of a part of the network: NEVER, PER_BATCH or PER_EPOCH of noise.py
 STATES = 22  # vectors of state that the optimizer has, where they are
-NUMBERS = 23
+PASS_ROWS = 23  # rows of a batch that go through the network at once
+NUMBERS = 24
 
 LABELS, DENSE = 0, 1
 NOTHING, CLASSES, BINARY = 0, 1, 2

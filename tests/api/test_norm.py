@@ -251,6 +251,15 @@ def test_layer_norm_takes_batches_of_one_sample(rng):
     assert abs(joined(pieces(net, net.params)) - joined(expected)).max() < 1e-12
 
 
+@pytest.mark.parametrize(("batch", "accumulate"), [(3, 3), (5, 2), (31, 2)])
+def test_accumulated_batches_keep_their_own_statistics(batch, accumulate, rng):
+    X, y = data(rng, (99, 7)), data(rng, (99, 3))
+    nets = [fn.MLP(SIZES, norm="batch", dtype="float64") for _ in range(2)]
+    for net, times in zip(nets, (1, accumulate), strict=True):
+        net.fit(X, y, optimizer=fn.SGD(1e-300), epochs=2, batch_size=batch, accumulate=times, **QUIET)
+    assert nets[0].running.tobytes() == nets[1].running.tobytes()
+
+
 def test_padding_stays_zero(rng):
     for kind in ("batch", "layer"):
         net = fn.MLP(SIZES, norm=kind, activation="sigmoid")
