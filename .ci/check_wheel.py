@@ -14,6 +14,8 @@ import fastnn, fastnn_kernels
 for package in (fastnn, fastnn_kernels):
     assert pathlib.Path(package.__path__[0]).parent == pathlib.Path(sys.argv[1]), package.__path__
 X, y = fastnn.data.digits()
+from fastnn.bench import turns
+assert turns.__file__.startswith(sys.argv[1])
 print("wheel imports:", fastnn.MLP([64, 10], output="softmax"), X.shape)
 """
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import fastnn as fn
-from bench.environment import processors
+from fastnn_kernels.machine import processors
 
 NETWORKS = {
     "64-32-10": (64, 32, 10),

@@ -1,15 +1,42 @@
 """fastnn: the fastest way to train multilayer perceptrons in Python."""
 
 from fastnn import data, errors, plots
-from fastnn.activations import ELU, LeakyReLU, Linear, ReLU, Sigmoid, Softmax, Softplus, Tanh, Threshold
+from fastnn.activations import (
+    ELU,
+    GELU,
+    HardSigmoid,
+    HardSwish,
+    HardTanh,
+    LeakyReLU,
+    Linear,
+    NoisyReLU,
+    ReLU,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Softplus,
+    Tanh,
+    Threshold,
+)
 from fastnn.averaging import EMA
 from fastnn.callbacks import Callback, EarlyStopping
 from fastnn.clipping import ClipNorm, ClipValue
+from fastnn.custom import CustomActivation, CustomLoss
 from fastnn.errors import DivergenceError, FastnnError, FileError, InputError
-from fastnn.initializers import GlorotNormal, GlorotUniform, HeNormal, HeUniform
+from fastnn.initializers import (
+    GlorotNormal,
+    GlorotUniform,
+    HeNormal,
+    HeUniform,
+    LecunNormal,
+    LecunUniform,
+    Orthogonal,
+)
 from fastnn.layers import Dense
-from fastnn.losses import MAE, MSE, BinaryCrossEntropy, CrossEntropy, CustomLoss, HalfMSE, Huber, Poisson
+from fastnn.losses import MAE, MSE, BinaryCrossEntropy, CrossEntropy, HalfMSE, Huber, Poisson
 from fastnn.network import MLP
+from fastnn.noise import DropConnect, Dropout, Shakeout, Whiteout
+from fastnn.norms import BatchNorm, LayerNorm, NormState
 from fastnn.optimizers import SGD, Adagrad, Adam, AdamW, AMSGrad, Momentum, NAdam, Nesterov, RMSprop
 from fastnn.penalties import L1, L1L2, L2
 from fastnn.range_test import RangeTest
@@ -21,6 +48,7 @@ __version__ = "0.1.0"
 __all__ = [
     "ELU",
     "EMA",
+    "GELU",
     "L1",
     "L1L2",
     "L2",
@@ -32,6 +60,7 @@ __all__ = [
     "Adagrad",
     "Adam",
     "AdamW",
+    "BatchNorm",
     "BinaryCrossEntropy",
     "Callback",
     "ClipNorm",
@@ -39,9 +68,12 @@ __all__ = [
     "Constant",
     "Cosine",
     "CrossEntropy",
+    "CustomActivation",
     "CustomLoss",
     "Dense",
     "DivergenceError",
+    "DropConnect",
+    "Dropout",
     "EarlyStopping",
     "Exponential",
     "FastnnError",
@@ -49,29 +81,41 @@ __all__ = [
     "GlorotNormal",
     "GlorotUniform",
     "HalfMSE",
+    "HardSigmoid",
+    "HardSwish",
+    "HardTanh",
     "HeNormal",
     "HeUniform",
     "History",
     "Huber",
     "InputError",
     "InverseTime",
+    "LayerNorm",
     "LeakyReLU",
+    "LecunNormal",
+    "LecunUniform",
     "Linear",
     "Momentum",
     "NAdam",
     "Nesterov",
+    "NoisyReLU",
+    "NormState",
     "OneCycle",
+    "Orthogonal",
     "Poisson",
     "RMSprop",
     "RangeTest",
     "ReLU",
     "ReduceOnPlateau",
+    "Shakeout",
+    "SiLU",
     "Sigmoid",
     "Softmax",
     "Softplus",
     "StepDecay",
     "Tanh",
     "Threshold",
+    "Whiteout",
     "data",
     "errors",
     "plots",

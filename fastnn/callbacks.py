@@ -53,12 +53,14 @@ class EarlyStopping(Callback):
         self._epochs += 1
         if losses[-1] < self.best_loss - self.least_change:
             self.best_loss, self.best_epoch = losses[-1], self._epochs
-            self._weights = net.weights if self.restore else None
+            self._weights = (net.weights, net.norms) if self.restore else None
         return self._epochs - self.best_epoch >= self.patience
 
     def fit_end(self, net: MLP, history: History) -> None:
         if self._weights is not None:
-            net.set_weights(self._weights)
+            weights, norms = self._weights
+            net.set_weights(weights)
+            net.set_norms(norms)
 
 
 def check(callbacks: Any) -> tuple[Callback, ...]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import statistics
 from typing import TYPE_CHECKING
 
-from fastnn import activations, session
+from fastnn import norms, prediction, session
+from fastnn.optimizers import SGD, Optimizer
+from fastnn.training import suits_single_samples
 from fastnn_kernels import layout, machine
 
 if TYPE_CHECKING:
@@ -12,42 +15,64 @@ if TYPE_CHECKING:
 
 
 def summary(net: MLP) -> str:
-    """A line per layer: neurons, activation, parameters."""
+    """A line per layer: neurons, normalization and activation, parameters."""
     rows = [("layer", "neurons", "activation", "parameters"), ("input", str(net.n_in), "", "")]
     total = 0
     for number, layer in enumerate(net.layers, start=1):
-        count = (net.layout.sizes[number - 1] + 1) * layer.units
+        norm = "" if layer.norm is None else f"{norms.family.name(layer.norm)} norm, "
+        count = (net.layout.sizes[number - 1] + (3 if norm else 1)) * layer.units
         total += count
-        rows.append((f"dense {number}", f"{layer.units:,}", activations.family.name(layer.function), f"{count:,}"))
-    lines = [f"{a:<10}{b:>9}  {c:<12}{d:>14}".rstrip() for a, b, c, d in rows]
+        what = norm + layer.function.label
+        rows.append((f"dense {number}", f"{layer.units:,}", what, f"{count:,}"))
+    wide = max(12, *(len(c) + 1 for _, _, c, _ in rows))
+    lines = [f"{a:<10}{b:>9}  {c:<{wide}}{d:>14}".rstrip() for a, b, c, d in rows]
     return "\n".join([*lines, f"{total:,} parameters, {net.dtype}"])
 
 
-def explain(net: MLP, batch: int) -> str:
-    """Vector, tile, threads and memory of a training step, with the reasons."""
+def explain(net: MLP, batch: int, optimizer: Optimizer) -> str:
+    """Path, vector, tile, threads and memory of a training step, with the reasons; predicted and measured speed."""
     facts = machine.describe()
-    flops = session.flops_per_sample(net) * batch
+    flops = session.flops_per_sample(net)
     threads = session.choose_threads(net, batch, None)
-    rows = min(batch, session.PASS_ROWS)
-    space = layout.workspace(net.layout, rows, threads)
+    stochastic = batch == 1 and isinstance(optimizer, SGD) and suits_single_samples(net)
+    rows = session.pass_rows(net, batch)
+    space = layout.workspace(net.layout, rows, threads, stochastic)
     lines = [
         f"processor   {facts['processor']}, {facts['vector']}",
         f"tile        {facts['tile']}",
-        f"step        {batch} samples, {flops / 1e6:,.1f} MFLOP"
-        + (f", in parts of {rows} rows" if batch > rows else ""),
+        f"step        {batch:,} samples, {flops * batch / 1e6:,.1f} MFLOP, {type(optimizer).__name__}",
+        f"path        {_path(batch, rows, space.rows, stochastic)}",
         f"threads     {threads} of {machine.processors()}: {_why()}",
         f"memory      parameters {_bytes(net.layout.count * net.dtype.itemsize)}, "
         f"workspace {_bytes(space.count * net.dtype.itemsize)}",
     ]
+    speed = batch / prediction.seconds_of_step(net, batch, optimizer, threads, stochastic)
+    share = speed * flops / (prediction.limit(str(net.dtype)) * threads)
+    lines.append(f"predicted   {_speed(speed, flops)}, {share:.0%} of what the multiply-adds allow")
     last = net.fitted.last_run
     if last is not None and last.samples_per_second:
-        speeds = sorted(last.samples_per_second)
-        speed = speeds[len(speeds) // 2]
-        gflops = speed * session.flops_per_sample(net) / 1e9
-        lines.append(
-            f"last fit    {speed:,.0f} samples/s, {gflops:,.1f} GFLOP/s (batch {last.batch}, {last.threads} threads)"
-        )
+        measured = statistics.median(last.samples_per_second)
+        lines.append(f"last fit    {_speed(measured, flops)} (batch {last.batch:,}, {_threads(last.threads)})")
     return "\n".join(lines)
+
+
+def _path(batch: int, rows: int, block: int, stochastic: bool) -> str:
+    if stochastic:
+        return (
+            f"stochastic: the first layer takes {block} samples side by side, exactly; where more than half of the "
+            "inputs are 0, their rows of weights are skipped instead"
+        )
+    if batch > rows:
+        return f"parts of {rows:,} rows, so that activations stay near; their gradients add up to one update"
+    return "minibatch: the update follows each tile of the gradient at once"
+
+
+def _speed(samples_per_second: float, flops: float) -> str:
+    return f"{samples_per_second:,.0f} samples/s, {samples_per_second * flops / 1e9:,.1f} GFLOP/s"
+
+
+def _threads(count: int) -> str:
+    return f"{count} thread" + ("s" if count > 1 else "")
 
 
 def _why() -> str:

@@ -4,9 +4,13 @@ glorot_uniform  U(-r, r), r = gain sqrt(6 / (n_in + n_out))
 glorot_normal   N(0, variance = gain^2 2 / (n_in + n_out))
 he_uniform      U(-r, r), r = gain sqrt(6 / n_in)
 he_normal       N(0, variance = gain^2 2 / n_in)
+lecun_uniform   U(-r, r), r = gain sqrt(3 / n_in)
+lecun_normal    N(0, variance = gain^2 / n_in)
+orthogonal      gain Q, Q random with Q.T Q = 1 (or Q Q.T = 1 where n_in < n_out)
 auto            he_normal before the ReLU family, glorot_uniform before all others
 
-Sources: Glorot and Bengio 2010; He, Zhang, Ren, Sun 2015. The numbers come from NumPy's counter-based Philox.
+Sources: Glorot and Bengio 2010; He, Zhang, Ren, Sun 2015; LeCun, Bottou, Orr, Müller 1998; Saxe, McClelland, Ganguli
+2014. The numbers come from NumPy's counter-based Philox.
 """
 
 from __future__ import annotations
@@ -54,6 +58,14 @@ class HeNormal(Initializer):
         return 2.0 / n_in
 
 
+@dataclass(frozen=True)
+class LecunNormal(Initializer):
+    """N(0, 1 / n_in)"""
+
+    def variance(self, n_in: int, n_out: int) -> float:
+        return 1.0 / n_in
+
+
 class _Uniform(Initializer):
     def draw(self, random: np.random.Generator, n_in: int, n_out: int, activation: Activation) -> np.ndarray:
         bound = self.gain * np.sqrt(3.0 * self.variance(n_in, n_out))  # U(-r, r) has the variance r^2 / 3
@@ -68,6 +80,26 @@ class GlorotUniform(_Uniform, GlorotNormal):
 @dataclass(frozen=True)
 class HeUniform(_Uniform, HeNormal):
     """U(-r, r), r = sqrt(6 / n_in)"""
+
+
+@dataclass(frozen=True)
+class LecunUniform(_Uniform, LecunNormal):
+    """U(-r, r), r = sqrt(3 / n_in)"""
+
+
+@dataclass(frozen=True)
+class Orthogonal(Initializer):
+    """gain Q with orthonormal columns, or rows where n_in < n_out: linear layers keep the lengths of signals.
+
+    Q comes from a QR decomposition, its signs such that R's diagonal is positive: uniform over all such matrices. It
+    costs n_in n_out min(n_in, n_out) operations.
+    """
+
+    def draw(self, random: np.random.Generator, n_in: int, n_out: int, activation: Activation) -> np.ndarray:
+        tall = random.standard_normal((max(n_in, n_out), min(n_in, n_out)))
+        q, r = np.linalg.qr(tall)
+        q = q * np.where(np.diagonal(r) < 0, -self.gain, self.gain)
+        return q if n_in >= n_out else q.T
 
 
 @dataclass(frozen=True)
@@ -88,5 +120,8 @@ family: Family[Initializer] = Family(
         "glorot_uniform": GlorotUniform,
         "he_normal": HeNormal,
         "he_uniform": HeUniform,
+        "lecun_normal": LecunNormal,
+        "lecun_uniform": LecunUniform,
+        "orthogonal": Orthogonal,
     },
 )

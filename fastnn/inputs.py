@@ -51,6 +51,14 @@ def converted(what: str, array: np.ndarray, dtype: np.dtype) -> np.ndarray:
     return result
 
 
+def parameter(what: str, given: Any, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """Weights or the like as an array of the dtype. Raises InputError for another shape, and as `converted` does."""
+    array = numeric(what, given)
+    if array.shape != shape:
+        raise InputError(f"{what} must have the shape {shape}, got {array.shape}")
+    return converted(what, array, dtype)
+
+
 def _from_objects(what: str, array: np.ndarray) -> np.ndarray:
     try:
         return array.astype(np.float64)

@@ -6,11 +6,10 @@ Formulas are in fastnn_kernels.loss. All average over samples, and over outputs,
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from fastnn import checks, compiled
+from fastnn import checks
 from fastnn.activations import Activation, Linear, Sigmoid, Softmax
 from fastnn.errors import InputError
 from fastnn.named import Family
@@ -116,31 +115,6 @@ class CrossEntropy(_Smoothed):
 
     def check_output(self, output: Activation) -> None:
         _needs(output, Softmax, "cross_entropy", "softmax")
-
-
-@dataclass(frozen=True)
-class CustomLoss(Loss):
-    """mean value(yhat, y) over samples and outputs, for a pair of functions of two numbers.
-
-    value(yhat, y): the loss of one output; derivative(yhat, y): its derivative by yhat. Functions compiled by
-    numba.njit, or plain ones that it can compile. Nothing of the trainer is compiled again. A network keeps no custom
-    loss when it is saved: give it again to fit, evaluate and loss.
-
-    Raises InputError for functions that cannot be compiled, and for a derivative that differs from value's slope.
-    """
-
-    value: Any
-    derivative: Any
-
-    def __post_init__(self) -> None:
-        compiled.check_pair("CustomLoss", self.value, self.derivative, compiled.POINTS_OF_TWO)
-
-    @property
-    def code(self) -> int:
-        return kernels.CUSTOM
-
-    def address(self, dtype: np.dtype) -> int:
-        return compiled.loss_address(self.value, self.derivative, dtype)
 
 
 def _needs(output: Activation, needed: type[Activation], loss: str, name: str) -> None:

@@ -28,6 +28,11 @@ class Family(Generic[Member]):
         known = ", ".join(sorted(self._members))
         raise InputError(f"{self.what} must be a name or a {self._base.__name__}, got {given!r}. Known names: {known}")
 
+    @property
+    def names(self) -> list[str]:
+        """All names, in the order of the family."""
+        return list(self._members)
+
     def name(self, member: Member) -> str:
         return self._names[type(member)]
 

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from fastnn import (
-    activations,
     averaging,
     checks,
     clipping,
     explain,
     initializers,
     inputs,
+    norms,
     optimizers,
     penalties,
     range_test,
@@ -27,10 +27,12 @@ from fastnn import progress as progress_module
 from fastnn.activations import Softmax
 from fastnn.averaging import EMA
 from fastnn.clipping import Clip
+from fastnn.custom import CustomActivation
 from fastnn.data.normalize import Normalization
 from fastnn.errors import InputError
 from fastnn.fitted import Fitted, LastRun
 from fastnn.layers import Dense
+from fastnn.norms import NormState
 from fastnn.penalties import Penalty
 from fastnn.range_test import RangeTest
 from fastnn.reading import Reader
@@ -45,8 +47,9 @@ class MLP:
 
     sizes: [n_in, hidden..., n_out], or n_in with `layers` given. layers: Dense objects, each with its activation.
     activation, output: of the hidden layers and of the last one; names or objects; by default "relu" and "linear".
-    Not together with `layers`. init: a name or an object of fastnn.initializers. dtype: "float32" or "float64". seed:
-    of weights, shuffles and splits.
+    norm, dropout: of all hidden layers: "batch", "layer" or an object; a probability or a Dropout. These four not
+    together with `layers`. init: a name or an object of fastnn.initializers. dtype: "float32" or "float64". seed: of
+    weights, shuffles, splits and noise.
 
     Raises InputError for sizes below 1, unknown names, softmax before the last layer, or softmax over one output.
     """
@@ -61,15 +64,20 @@ class MLP:
         init: Any = "auto",
         dtype: Any = "float32",
         seed: int = 0,
+        norm: Any = None,
+        dropout: Any = None,
     ) -> None:
-        self.n_in, self.layers = _read_layers(sizes, layers, activation, output)
+        self.n_in, self.layers = _read_layers(sizes, layers, activation, output, norm, dropout)
         self.dtype = _read_dtype(dtype)
         self.seed = checks.whole("seed", seed, least=0)
         self.init = initializers.family.get(init)
         _check_architecture(self.layers)
         codes = [layer.function.code for layer in self.layers]
-        self.layout = layout.parameters([self.n_in, *(layer.units for layer in self.layers)], codes, self.dtype)
+        norm_codes = [norms.code(layer.norm) for layer in self.layers]
+        sizes = [self.n_in, *(layer.units for layer in self.layers)]
+        self.layout = layout.parameters(sizes, codes, self.dtype, norm_codes)
         self.params = layout.zeros(self.layout.count, self.dtype)
+        self.running = layout.zeros(self.layout.running, self.dtype)
         self._start_over()
 
     def _start_over(self) -> None:
@@ -79,6 +87,7 @@ class MLP:
         for number, layer in enumerate(self.layers, start=1):
             weight = self.init.draw(random, sizes[number - 1], sizes[number], layer.function)
             layout.set_layer(self.layout, number, self.params, weight, np.zeros(layer.units))
+        norms.start_over(self)
         self.fitted = Fitted()
 
     @property
@@ -101,6 +110,11 @@ class MLP:
         """Neurons of the last layer."""
         return self.layers[-1].units
 
+    @property
+    def has_noise(self) -> bool:
+        """Whether training has any noise."""
+        return any(layer.any_noise is not None for layer in self.layers)
+
     # Weights
 
     @property
@@ -119,9 +133,21 @@ class MLP:
             if len(pair) != 2:
                 raise InputError(f"weights[{number}] must be a pair (W, b), got {len(pair)} things")
             shapes = ((self.layout.sizes[number], self.layers[number].units), (self.layers[number].units,))
-            checked.append([_parameter(f"weights[{number}][{i}]", pair[i], shapes[i], self.dtype) for i in (0, 1)])
+            checked.append(
+                [inputs.parameter(f"weights[{number}][{i}]", pair[i], shapes[i], self.dtype) for i in (0, 1)]
+            )
         for number, (weight, bias) in enumerate(checked, start=1):
             layout.set_layer(self.layout, number, self.params, weight, bias)
+        self.fitted.raw = None
+
+    @property
+    def norms(self) -> list[NormState | None]:
+        """A state (gamma, beta; for batch norm mean, variance) a layer, copies; None for layers without norm."""
+        return norms.get(self)
+
+    def set_norms(self, states: Iterable[NormState | None]) -> None:
+        """Replace them all. states: as `norms` gives them. Raises InputError as set_weights does."""
+        norms.put(self, states)
         self.fitted.raw = None
 
     # Training
@@ -183,7 +209,7 @@ class MLP:
             optimizer=optimizers.family.get(optimizer),
             epochs=checks.whole("epochs", epochs),
             batch=reader.batch(batch * checks.whole("accumulate", accumulate), len(training.index)),
-            pass_rows=min(batch, session.PASS_ROWS),
+            pass_rows=session.pass_rows(self, batch),
             shuffle=checks.flag("shuffle", shuffle),
             penalty=penalties.check(penalty),
             clip=clipping.check(clip),
@@ -192,6 +218,7 @@ class MLP:
             callbacks=callbacks_module.check(callbacks),
             threads=reader.threads(threads, batch_size, len(training.index)),
         )
+        norms.check_batches(self, len(training.index), batch)
         show = progress_module.create(checks.flag("progress", progress))
         normalization = reader.normalization(normalize, training)
         # All input is good: from here on the network changes.
@@ -276,11 +303,16 @@ class MLP:
     def gradient(
         self, X: Any, y: Any, *, loss: Any = None, sample_weight: Any = None, class_weight: Any = None
     ) -> list[tuple[np.ndarray, np.ndarray]]:
-        """[(dW (n_in, n_out), db (n_out,)), ...]: of the mean loss, without penalty; weights as in fit."""
+        """[(dW (n_in, n_out), db (n_out,)), ...]: of the mean loss, without penalty; weights as in fit.
+
+        As a training step on the batch X would take it: batch norm has the statistics of X, which need two samples.
+        There is no noise.
+        """
         reader = Reader(self, self.fitted)
         loss_object = reader.loss(loss)
         reader.check_trainable(loss_object)
         part = reader.part(X, y, loss_object, sample_weight=sample_weight, class_weight=class_weight)
+        norms.check_batches(self, len(part.index), len(part.index))
         threads = self._idle_threads(len(part.index))
         flat = session.gradient(self, part.X, part.targets, loss_object, threads, part.weights)
         return [layout.get_layer(self.layout, number, flat) for number in range(1, len(self.layers) + 1)]
@@ -297,30 +329,43 @@ class MLP:
         checkpoint.save(self, path)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> MLP:
-        """A network as it was saved. Raises FileError for what is no such file."""
+    def load(cls, path: str | os.PathLike[str], custom: Mapping[str, CustomActivation] | None = None) -> MLP:
+        """A network as it was saved. custom: its own activations by name, since a file holds no functions.
+
+        Raises FileError for what is no such file, or needs activations that are not given.
+        """
         from fastnn.files import checkpoint
 
-        return checkpoint.load(path)
+        return checkpoint.load(path, custom)
 
     def summary(self) -> str:
         """A table of the layers with their parameters."""
         return explain.summary(self)
 
-    def explain(self, batch_size: int = 128) -> str:
-        """How a step on batches of this size would run, and why so; and how fast the last fit was."""
-        return explain.explain(self, checks.whole("batch_size", batch_size))
+    def explain(self, batch_size: int = 128, optimizer: Any = None) -> str:
+        """How a step on batches of this size would run, why so and how fast; and how fast the last fit was.
+
+        optimizer: a name or an object, by default the last fit's kind, before any fit Adam. The predicted speed comes
+        from a simple model of a step (prediction.py) and a short measurement of this machine, once in a process.
+        """
+        last = optimizers.with_code(self.fitted.optimizer.kind)
+        chosen = last if optimizer is None else optimizers.family.get(optimizer)
+        return explain.explain(self, checks.whole("batch_size", batch_size), chosen)
 
     def __repr__(self) -> str:
         sizes = "-".join(str(size) for size in self.layout.sizes)
-        names = ", ".join(activations.family.name(layer.function) for layer in self.layers)
+        names = ", ".join(layer.function.label for layer in self.layers)
         return f"MLP({sizes}; {names}; {self.dtype})"
 
 
-def _read_layers(sizes: Any, layers: Any, activation: Any, output: Any) -> tuple[int, tuple[Dense, ...]]:
+def _read_layers(
+    sizes: Any, layers: Any, activation: Any, output: Any, norm: Any, dropout: Any
+) -> tuple[int, tuple[Dense, ...]]:
     if layers is not None:
-        if activation is not None or output is not None:
-            raise InputError("activation and output go with a list of sizes; Dense objects have their own activation")
+        if any(option is not None for option in (activation, output, norm, dropout)):
+            raise InputError(
+                "activation, output, norm and dropout go with a list of sizes; Dense objects have their own"
+            )
         n_in = checks.whole("the number of inputs", sizes)
         found = tuple(layers)
         if not found or not all(isinstance(layer, Dense) for layer in found):
@@ -333,7 +378,8 @@ def _read_layers(sizes: Any, layers: Any, activation: Any, output: Any) -> tuple
     if len(given) < 2:
         raise InputError(f"sizes must be [n_in, hidden..., n_out], at least two numbers, got {given!r}")
     given = [checks.whole("every size", size) for size in given]
-    hidden = tuple(Dense(units, "relu" if activation is None else activation) for units in given[1:-1])
+    function = "relu" if activation is None else activation
+    hidden = tuple(Dense(units, function, dropout, norm=norm) for units in given[1:-1])
     return given[0], (*hidden, Dense(given[-1], "linear" if output is None else output))
 
 
@@ -351,6 +397,15 @@ def _check_architecture(layers: tuple[Dense, ...]) -> None:
     for number, layer in enumerate(layers[:-1], start=1):
         if isinstance(layer.function, Softmax):
             raise InputError(f"softmax is for the last layer, but layer {number} of {len(layers)} has it")
+    if layers[-1].norm is not None:
+        raise InputError(
+            f"norm is for hidden layers, but the last layer has {layers[-1].norm}: it would fix mean and spread of the "
+            "outputs, which the targets decide"
+        )
+    if layers[-1].dropout is not None:
+        raise InputError(f"dropout is for hidden layers, but the last layer has {layers[-1].dropout}")
+    if any(layer.leaves_units_out for layer in layers) and any(layer.norm is not None for layer in layers):
+        raise InputError('norm goes with dropout per="sample"; per "batch" and "epoch" leave units out of the network')
     if isinstance(layers[-1].function, Softmax) and layers[-1].units == 1:
         raise InputError('softmax over one output is always 1; for two classes choose 2 outputs, or output="sigmoid"')
 
@@ -365,10 +420,3 @@ def _as_list(what: str, given: Any) -> list:
         return list(given)
     except TypeError:
         raise InputError(f"{what} must be pairs (W, b), or one of them, got {given!r}") from None
-
-
-def _parameter(what: str, given: Any, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    array = inputs.numeric(what, given)
-    if array.shape != shape:
-        raise InputError(f"{what} must have the shape {shape}, got {array.shape}")
-    return inputs.converted(what, array, dtype)

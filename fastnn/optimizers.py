@@ -215,3 +215,9 @@ family: Family[Optimizer] = Family(
         "nadam": NAdam,
     },
 )
+
+
+def with_code(code: int) -> Optimizer:
+    """The optimizer that the kernels know by this code, with its default constants."""
+    known = [*(family.get(name) for name in family.names), Nesterov(form="lookahead")]
+    return next(one for one in known if one.code == code)

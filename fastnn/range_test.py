@@ -14,7 +14,7 @@ from fastnn.errors import DivergenceError, InputError
 from fastnn.progress import Silent
 from fastnn.reading import Reader
 from fastnn.schedules import Constant
-from fastnn.session import PASS_ROWS
+from fastnn.session import pass_rows
 from fastnn.training import Run, Settings
 from fastnn_kernels import layout, team
 
@@ -71,6 +71,7 @@ def run(
     reader.check_trainable(loss_object)
     training = reader.part(X, y, loss_object)
     batch = reader.batch(batch_size, len(training.index))
+    norms.check_batches(net, len(training.index), batch)
     settings = Settings(
         loss=loss_object,
         optimizer=optimizers.family.get(optimizer),
@@ -81,12 +82,12 @@ def run(
         schedule=Constant(),
         callbacks=(),
         threads=reader.threads(threads, batch_size, len(training.index)),
-        pass_rows=min(batch, PASS_ROWS),
+        pass_rows=pass_rows(net, batch),
         clip=clipping.check(clip),
     )
     trial = copy.copy(net)
     trial.params = layout.zeros(len(net.params), net.dtype)
-    trial.params[:] = net.params
+    trial.params[:], trial.running = net.params, net.running.copy()
     normalization = reader.normalization(normalize, training)
     trial.fitted = net.fitted.after(training.targets.classes, normalization, settings, trial.params)
     losses = _losses(Run(trial, training, None, settings, Silent()), rates, net.seed)

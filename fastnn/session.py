@@ -9,16 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastnn import noise, norms
 from fastnn.losses import Loss
 from fastnn.targets import Targets
 from fastnn_kernels import epoch, finite, jit, layout, machine, optimizer, team, work
+from fastnn_kernels.noise import SAMPLE_CONNECT
 from fastnn_kernels.work import Arrays
 
 if TYPE_CHECKING:
     from fastnn.network import MLP
 
+FUNCTIONS = [layout.FUNCTION, layout.DERIVATIVE]  # addresses of custom activations in the table
 EVALUATION_BLOCK = 64  # rows that a thread takes at a time to evaluate or predict; sums do not depend on threads
-PASS_ROWS = 1024  # rows that go through the network at once in training; longer batches go in parts
+PASS_ROWS = 1024  # rows that go through the network at once in training; longer batches go in parts, see pass_rows
 FLOPS_PER_THREAD = 1.5e6  # a step's work below which one more thread costs more at the barriers than it brings
 ROWS_PER_THREAD = 32  # of a small network: with fewer, fetching the weights that another core wrote costs more
 CACHED_BYTES = 2 << 20  # parameters up to which a network is small: the caches of the cores hold it
@@ -26,10 +29,13 @@ CACHED_BYTES = 2 << 20  # parameters up to which a network is small: the caches 
 
 @dataclass(frozen=True)
 class Session:
-    """Everything that one call of a compiled function needs. arrays hold the memory that the kernels write."""
+    """Everything that one call of a compiled function needs. arrays hold the memory that the kernels write.
+
+    inner: those of a small network, see subnetwork.py, whose addresses lie in arrays."""
 
     arrays: Arrays
     threads: int
+    inner: Arrays | None = None
 
     @property
     def words(self) -> np.ndarray:
@@ -53,25 +59,37 @@ def open_session(
     state: np.ndarray | None = None,
     gradient: np.ndarray | None = None,
     kept: np.ndarray | None = None,
-    shuffle_seed: int | None = None,
+    shuffle: bool = False,
     stochastic: bool = False,
     weights: np.ndarray | None = None,
+    noisy: bool = False,
+    predicts: bool = False,
 ) -> Session:
-    """Lay out a session over the given samples of X, `rows` rows at a time."""
+    """Lay out a session over the given samples of X, `rows` rows at a time.
+
+    noisy: whether the layers' noise is on. predicts: whether batch normalization takes its running averages, folded
+    into a copy of the parameters.
+    """
     dtype, empty = net.dtype, np.zeros(0, net.dtype)
-    space = layout.workspace(net.layout, rows, threads, stochastic)
+    codes, noise_constants = noise.table([layer.any_noise if noisy else None for layer in net.layers])
+    space = layout.workspace(net.layout, rows, threads, stochastic, [code > SAMPLE_CONNECT for code in codes])
+    space.table[1:, layout.NOISE] = codes
+    space.table[1:, FUNCTIONS] = [layer.function.addresses(dtype) for layer in net.layers]
+    params, kept_running = net.params, empty if kept is None else net.running.copy()
+    if predicts and norms.has_batch_norm(net):
+        params = layout.zeros(net.layout.count, dtype)
+        norms.fold(net, params)
+        space.table[space.table[:, layout.NORM] == layout.BATCH_NORM, layout.NORM] = layout.NO_NORM
     normalization = net.normalization
     numbers = _numbers(net, space, targets, loss, len(samples))
     numbers[work.OPTIMIZER], numbers[work.STOCHASTIC] = optimizer_code, stochastic
-    numbers[work.WEIGHTED] = weights is not None
-    if shuffle_seed is not None:
-        numbers[work.SEED], numbers[work.SHUFFLED] = shuffle_seed, 1
+    numbers[work.SHUFFLED], numbers[work.WEIGHTED] = shuffle, weights is not None
     arrays = Arrays(
         table=np.ascontiguousarray(space.table),
         numbers=numbers,
         betas=np.array([0.0, *(layer.function.constant for layer in net.layers)]),
         constants=np.zeros(optimizer.CONSTANTS) if constants is None else constants,
-        params=net.params,
+        params=params,
         state=empty if state is None else state,
         gradient=empty if gradient is None else gradient,
         kept=empty if kept is None else kept,
@@ -87,6 +105,12 @@ def open_session(
         words=team.new_words(),
         loss_constants=loss.constants(),
         weights=empty if weights is None else weights,
+        norms=norms.table(net),
+        running=net.running,
+        kept_running=kept_running,
+        noise=noise_constants,
+        inner=np.zeros(0, np.int64),
+        units=np.zeros(0, np.int64),
     )
     return Session(arrays, threads)
 
@@ -95,17 +119,24 @@ def _numbers(net: MLP, space: layout.Workspace, targets: Targets | None, loss: L
     numbers = np.zeros(work.NUMBERS, np.int64)
     numbers[work.LAYERS] = len(net.layers)
     numbers[work.LOSS], numbers[work.CUSTOM_LOSS] = loss.code, loss.address(net.dtype)
+    set_places(numbers, space, net.layout.count)
+    numbers[work.COLUMNS_IN] = net.n_in
+    numbers[work.NORMALIZED] = net.normalization is not None
+    numbers[work.SAMPLES] = samples
+    numbers[work.SEED] = net.seed
+    numbers[work.RUNNING_SIZE] = net.layout.running
+    if targets is not None:
+        numbers[work.TARGET], numbers[work.ACCURACY] = targets.kind, targets.accuracy
+    return numbers
+
+
+def set_places(numbers: np.ndarray, space: layout.Workspace, parameters: int) -> None:
+    """Write what follows from a workspace and the number of parameters."""
     numbers[work.ROWS] = space.rows
     numbers[work.LOSSES] = space.losses
     numbers[work.SCRATCH], numbers[work.SCRATCH_SIZE] = space.scratch, space.scratch_size
     numbers[work.BLOCK] = space.block
-    numbers[work.PARAMETERS] = net.layout.count
-    numbers[work.COLUMNS_IN] = net.n_in
-    numbers[work.NORMALIZED] = net.normalization is not None
-    numbers[work.SAMPLES] = samples
-    if targets is not None:
-        numbers[work.TARGET], numbers[work.ACCURACY] = targets.kind, targets.accuracy
-    return numbers
+    numbers[work.PARAMETERS] = parameters
 
 
 def flops_per_sample(net: MLP) -> float:
@@ -122,6 +153,11 @@ def choose_threads(net: MLP, batch: int, asked: int | None) -> int:
     is_cached = net.layout.count * net.dtype.itemsize <= CACHED_BYTES
     by_rows = batch // ROWS_PER_THREAD if is_cached else -(-batch // machine.UNIT)
     return max(1, min(machine.processors(), by_work, by_rows))
+
+
+def pass_rows(net: MLP, batch: int) -> int:
+    """How many rows of a batch go through the network at once: all where batch normalization needs them."""
+    return batch if norms.has_batch_norm(net) else min(batch, PASS_ROWS)
 
 
 def _blocks(samples: int, threads: int) -> tuple[int, int]:
@@ -142,14 +178,16 @@ class Evaluation:
         threads: int,
         weights: np.ndarray | None,
     ) -> None:
-        self._targets, self._count, self._n_out = targets, len(samples), net.n_out
+        self._net, self._targets, self._count, self._n_out = net, targets, len(samples), net.n_out
         blocks, threads = _blocks(len(samples), threads)
         self._losses, self._hits = np.zeros(blocks), np.zeros(blocks, np.int64)
         rows = threads * EVALUATION_BLOCK
-        self.session = open_session(net, X, targets, loss, samples, rows, threads, weights=weights)
+        self.session = open_session(net, X, targets, loss, samples, rows, threads, weights=weights, predicts=True)
 
     def measure(self, workers: team.Team | None = None) -> tuple[float, float | None]:
         """Mean loss, and the share of hits, None where nothing counts as one. workers: a team that is free."""
+        if norms.has_batch_norm(self._net):
+            norms.fold(self._net, self.session.arrays.params)
         enter(self.session, epoch.evaluate, EVALUATION_BLOCK, self._losses, self._hits, workers=workers)
         hits = share_of_hits(int(self._hits.sum()), self._count, self._targets, self._n_out)
         return float(self._losses.sum() / self._count), hits
@@ -166,17 +204,18 @@ def predict(net: MLP, X: np.ndarray, loss: Loss, threads: int) -> np.ndarray:
     """Outputs of the last activation, (samples, n_out)."""
     out = np.empty((len(X), net.n_out), net.dtype)
     _, threads = _blocks(len(X), threads)
-    session = open_session(net, X, None, loss, np.arange(len(X)), threads * EVALUATION_BLOCK, threads)
+    rows = threads * EVALUATION_BLOCK
+    session = open_session(net, X, None, loss, np.arange(len(X)), rows, threads, predicts=True)
     enter(session, epoch.predict, EVALUATION_BLOCK, out)
     return out
 
 
 def gradient(
-    net: MLP, X: np.ndarray, targets: Targets, loss: Loss, threads: int, weights: np.ndarray | None
+    net: MLP, X: np.ndarray, targets: Targets, loss: Loss, threads: int, weights: np.ndarray | None = None
 ) -> np.ndarray:
     """The gradient of the mean loss over all of X as a flat vector, laid out as the parameters."""
     out = layout.zeros(net.layout.count, net.dtype)
-    rows = min(len(X), PASS_ROWS)
+    rows = pass_rows(net, len(X))
     session = open_session(net, X, targets, loss, np.arange(len(X)), rows, threads, gradient=out, weights=weights)
     enter(session, epoch.gradient)
     return out

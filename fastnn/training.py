@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastnn import clipping, penalties, session
+from fastnn import clipping, norms, penalties, session, subnetwork
 from fastnn.averaging import EMA
 from fastnn.callbacks import Callback
 from fastnn.clipping import Clip, ClipNorm
@@ -125,12 +125,13 @@ class Run:
             state=self.state.values,
             gradient=layout.zeros(len(net.params), net.dtype) if whole_gradient else None,
             kept=net.params.copy(),
-            shuffle_seed=net.seed if settings.shuffle else None,
-            stochastic=settings.is_stochastic,
+            shuffle=settings.shuffle,
+            stochastic=settings.is_stochastic and suits_single_samples(net),
             weights=self.training.weights,
+            noisy=True,
         )
         opened.arrays.numbers[work.KEPT_AT] = self.state.steps
-        return opened
+        return subnetwork.attach(net, opened, rows)
 
     def _evaluation(self, part: Part) -> session.Evaluation:
         return session.Evaluation(
@@ -252,6 +253,7 @@ class Run:
         step = int(words[team.PROGRESS]) - int(words[team.EPOCH]) * self.steps_per_epoch + 1
         at_epoch, at_step = self.epochs_done + 1, min(step, self.steps_per_epoch)
         self.net.params[:] = self.session.arrays.kept
+        self.net.running[:] = self.session.arrays.kept_running
         self.average = None
         self.state.values[:] = 0
         self.state.steps = 0
@@ -262,3 +264,9 @@ class Run:
             at_epoch,
             at_step,
         )
+
+
+def suits_single_samples(net: MLP) -> bool:
+    """Whether the path for steps of one sample knows all that the layers do."""
+    is_noisy = net.has_noise or any(layer.function.is_noisy for layer in net.layers)
+    return not is_noisy and not norms.has_norm(net)

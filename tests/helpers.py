@@ -14,6 +14,7 @@ import numpy as np
 
 import fastnn as fn
 from fastnn_kernels import reference as ref
+from fastnn_kernels import reference_activation
 
 ODD_SIZES = (1, 2, 15, 16, 17, 33, 100)
 DTYPES = ("float32", "float64")
@@ -125,8 +126,9 @@ def assert_close(given: Weights, expected: Weights, bounds: Weights) -> None:
 
 
 def away_from_kinks(weights: Weights, activations: Sequence[Any], X: np.ndarray, margin: float) -> bool:
-    """Whether no pre-activation lies within `margin` of 0, where some activations have a kink."""
-    return all(abs(z).min() > margin for z, _ in ref.feedforward(weights, activations, X))
+    """Whether no pre-activation lies within `margin` of a kink of some activation."""
+    layers = ref.feedforward(weights, activations, X)
+    return all(abs(z - kink).min() > margin for z, _ in layers for kink in reference_activation.KINKS)
 
 
 def fisher_yates(count, seed, stream):

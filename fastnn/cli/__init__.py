@@ -1,4 +1,4 @@
-"""The command line: train, evaluate, predict, info, warmup."""
+"""The command line: train, evaluate, predict, info, warmup, bench."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from fastnn.cli import about, apply, train
+from fastnn.cli import about, apply, bench, train
 from fastnn.errors import FastnnError
 
 INTERRUPTED = 130
@@ -18,14 +18,19 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (train.train, apply.evaluate, apply.predict, about.info, about.warmup):
+for command in (train.train, apply.evaluate, apply.predict, about.info, about.warmup, bench.bench):
     app.command()(command)
 
 
 def main() -> None:
-    """Run the command line; an error is one line on stderr and exit code 1, wrong usage 2, Ctrl-C 130."""
+    """Run the command line."""
+    run(app, "fastnn")
+
+
+def run(app: typer.Typer, name: str) -> None:
+    """Run an app as the program `name`; an error is one line on stderr and exit code 1, wrong usage 2, Ctrl-C 130."""
     try:
-        app(prog_name="fastnn")
+        app(prog_name=name)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except (FastnnError, OSError) as error:

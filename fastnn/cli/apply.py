@@ -51,7 +51,7 @@ def predict(
     net = fn.MLP.load(model)
     dataset = load(source, target, features=net.n_in)
     X = dataset.X if dataset.X_test is None else dataset.X_test
-    outputs = net.predict(X)
+    outputs = tasks.answers(net, X)
     if net.classes_ is None:
         write_table(output, [f"output_{i + 1}" for i in range(net.n_out)], None, outputs)
     else:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastnn.errors import InputError, unknown_name
+from fastnn.losses import Poisson
 
 TASKS = ("auto", "classify", "regress")
 MANY_CLASSES = 100
@@ -62,7 +63,13 @@ def score(net: Any, kind: str, X: np.ndarray, y: np.ndarray) -> str:
     values = net.evaluate(X, y)
     if kind == "classify":
         return f"accuracy {values['accuracy']:.4f} (loss {values['loss']:.4g})"
-    return f"R^2 {r_squared(y, net.predict(X)):.4f} (loss {values['loss']:.4g})"
+    return f"R^2 {r_squared(y, answers(net, X)):.4f} (loss {values['loss']:.4g})"
+
+
+def answers(net: Any, X: np.ndarray) -> np.ndarray:
+    """Predictions in the units of the targets: the rates of counts where the network learned their logarithm."""
+    outputs = net.predict(X)
+    return np.exp(outputs) if isinstance(net.fitted.loss, Poisson) else outputs
 
 
 def _is_one_hot(y: np.ndarray) -> bool:

@@ -36,6 +36,8 @@ def train(
     source: Annotated[str, typer.Argument(help="digits, a folder of IDX files, a .npz or a .csv file")] = "digits",
     layers: Annotated[str, typer.Option(help="sizes of the hidden layers")] = "512,512",
     activation: Annotated[str, typer.Option(help="activation of the hidden layers")] = "relu",
+    norm: Annotated[str, typer.Option(help="of the hidden layers: none, batch or layer")] = "none",
+    dropout: Annotated[float, typer.Option(help="share of the hidden units that are off in training")] = 0.0,
     optimizer: Annotated[
         str, typer.Option(help="adam, adamw, nadam, amsgrad, rmsprop, adagrad, sgd, momentum, nesterov")
     ] = "adam",
@@ -49,7 +51,9 @@ def train(
     epochs: Annotated[int | None, typer.Option(help="if not given, 10, or 40 for fewer than 10,000 samples")] = None,
     penalty: Annotated[str | None, typer.Option(help="on the weights: l2=1e-4 or l1=1e-5")] = None,
     clip_norm: Annotated[float | None, typer.Option(help="longest gradient of a step; longer ones are cut")] = None,
-    loss: Annotated[str, typer.Option(help="auto: cross_entropy for classes, mse for numbers")] = "auto",
+    loss: Annotated[
+        str, typer.Option(help="auto: cross_entropy for classes, mse for numbers; huber, poisson, ...")
+    ] = "auto",
     normalize: Annotated[
         str, typer.Option(help="none, standard, minmax or robust; auto: minmax for images, else standard")
     ] = "auto",
@@ -86,13 +90,15 @@ def train(
     say = (lambda text: None) if quiet else typer.echo
 
     problem, method = read(source, target, task, test_share, seed, normalize)
-    say(describe(problem))
+    say(describe(problem, loss))
     net = fn.MLP(
         [problem.X.shape[1], *hidden, problem.outputs],
         activation=activation,
         output="softmax" if problem.kind == "classify" else "linear",
         dtype=dtype,
         seed=seed,
+        norm=None if norm == "none" else norm,
+        dropout=dropout or None,
     )
     few = len(problem.X) < FEW_SAMPLES
     epochs = epochs if epochs is not None else 40 if few else 10
@@ -140,17 +146,15 @@ def pose(dataset: Dataset, task: str, test_share: float, seed: int) -> Problem:
     return Problem(dataset.name, kind, X, y, X_test, y_test, outputs)
 
 
-def describe(problem: Problem) -> str:
+def describe(problem: Problem, loss: str) -> str:
     """ "digits: 1,438 samples of 64 features in 10 classes, and 359 to test on"."""
     samples, features = problem.X.shape
     test = "" if problem.y_test is None else f", and {len(problem.y_test):,} to test on"
     if problem.kind == "classify":
         return f"{problem.name}: {samples:,} samples of {features:,} features in {problem.outputs:,} classes{test}"
     numbers = "a number" if problem.outputs == 1 else f"{problem.outputs:,} numbers"
-    return (
-        f"{problem.name}: {samples:,} samples of {features:,} features and {numbers} to predict{test}; "
-        "while training, losses are of numbers scaled to a deviation of 1"
-    )
+    scaled = "" if loss == "poisson" else "; while training, losses are of numbers scaled to a deviation of 1"
+    return f"{problem.name}: {samples:,} samples of {features:,} features and {numbers} to predict{test}{scaled}"
 
 
 def normalization(name: str, dataset: Dataset) -> str | None:
@@ -163,8 +167,11 @@ def normalization(name: str, dataset: Dataset) -> str | None:
 
 
 def fit(net: Any, problem: Problem, fit_options: dict[str, Any]) -> Any:
-    """Train, numbers to regress in units of their standard deviation: the last layer carries the units afterwards."""
-    if problem.kind == "classify":
+    """Train, numbers to regress in units of their standard deviation: the last layer carries the units afterwards.
+
+    Counts, whose logarithm poisson learns, stay as they are.
+    """
+    if problem.kind == "classify" or fit_options["loss"] == "poisson":
         return net.fit(problem.X, problem.y, **fit_options)
     mean, deviation = problem.y.mean(axis=0), problem.y.std(axis=0)
     deviation = np.where(deviation > 0, deviation, 1.0)

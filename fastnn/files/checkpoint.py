@@ -1,13 +1,16 @@
 """Networks in safetensors files.
 
 Tensors: layers.N.weight (n_in, n_out) and layers.N.bias (n_out,) for N from 0, normalization.shift and .scale where
-there is one. Metadata: format "fastnn", version, and architecture as JSON. Nothing in a file is ever executed.
+there is one; of layers with a norm also layers.N.gamma and .beta, with batch norm .mean and .variance, all (n_out,).
+Metadata: format "fastnn", version, and architecture as JSON. Nothing in a file is ever executed.
 """
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +18,11 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from fastnn import activations, initializers, losses
+from fastnn import activations, initializers, losses, noise, norms
+from fastnn.activations import Activation
+from fastnn.custom import CustomActivation, CustomLoss
 from fastnn.data.normalize import METHODS, Normalization
-from fastnn.errors import FastnnError, FileError
+from fastnn.errors import FastnnError, FileError, InputError
 from fastnn.files.atomic import replacing
 from fastnn.layers import Dense
 
@@ -32,6 +37,9 @@ def save(net: MLP, path: str | os.PathLike[str]) -> None:
     tensors = {}
     for number, (weight, bias) in enumerate(net.weights):
         tensors[f"layers.{number}.weight"], tensors[f"layers.{number}.bias"] = weight, bias
+    for number, state in enumerate(net.norms):
+        if state is not None:
+            tensors |= {f"layers.{number}.{k}": array for k, array in vars(state).items() if array is not None}
     if net.normalization is not None:
         tensors["normalization.shift"] = np.ascontiguousarray(net.normalization.shift)
         tensors["normalization.scale"] = np.ascontiguousarray(net.normalization.scale)
@@ -44,7 +52,13 @@ def _describe(net: MLP) -> dict[str, Any]:
     return {
         "n_in": net.n_in,
         "layers": [
-            {"units": layer.units, "activation": activations.family.describe(layer.function)} for layer in net.layers
+            {
+                "units": layer.units,
+                "activation": layer.function.describe(),
+                "noise": None if layer.any_noise is None else noise.family.describe(layer.any_noise),
+                "norm": None if layer.norm is None else norms.family.describe(layer.norm),
+            }
+            for layer in net.layers
         ],
         "dtype": net.dtype.name,
         "seed": net.seed,
@@ -57,19 +71,26 @@ def _describe(net: MLP) -> dict[str, Any]:
 
 def _describe_loss(loss: losses.Loss | None) -> dict[str, Any] | None:
     """None without a loss, and for a custom one: a file holds no code."""
-    return None if loss is None or isinstance(loss, losses.CustomLoss) else losses.family.describe(loss)
+    return None if loss is None or isinstance(loss, CustomLoss) else losses.family.describe(loss)
 
 
-def load(path: str | os.PathLike[str]) -> MLP:
-    """Read a network. Raises FileError for a missing, foreign, truncated or newer file."""
+def load(path: str | os.PathLike[str], custom: Mapping[str, CustomActivation] | None = None) -> MLP:
+    """Read a network. Raises FileError for a missing, foreign, truncated or newer file.
+
+    custom: the users' own activations by name; FileError where one is missing, since a file holds no functions.
+    """
     source = Path(path)
+    given = _own_activations(custom)
     if not source.is_file():
         raise FileError(f"there is no file {source}")
     try:
         with safe_open(source, framework="numpy") as file:
             metadata = file.metadata() or {}
             _check_format(source, metadata)
-            return _build(json.loads(metadata["architecture"]), file)
+            described = json.loads(metadata["architecture"])
+            return _build(
+                described, [_activation(source, row["activation"], given) for row in described["layers"]], file
+            )
     except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
         if isinstance(error, FileError):
             raise
@@ -88,10 +109,29 @@ def _check_format(source: Path, metadata: dict[str, str]) -> None:
         )
 
 
-def _build(described: dict[str, Any], file: Any) -> MLP:
+def _own_activations(custom: Any) -> dict[str, CustomActivation]:
+    given = {} if custom is None else custom
+    if not isinstance(given, Mapping) or not all(isinstance(one, CustomActivation) for one in given.values()):
+        raise InputError(f"custom must map names to fastnn.CustomActivation objects, got {custom!r}")
+    return dict(given)
+
+
+def _activation(source: Path, described: dict[str, Any], custom: dict[str, CustomActivation]) -> Activation:
+    if described["name"] != "custom":
+        return activations.family.build(described)
+    name = described["function"]
+    if name not in custom:
+        raise FileError(
+            f"{source} has the custom activation {name!r}, whose functions no file holds: give them with "
+            f"MLP.load(path, custom={{{name!r}: fastnn.CustomActivation(function, derivative)}})"
+        )
+    return replace(custom[name], name=name)
+
+
+def _build(described: dict[str, Any], functions: list[Activation], file: Any) -> MLP:
     from fastnn.network import MLP
 
-    layers = [Dense(row["units"], activations.family.build(row["activation"])) for row in described["layers"]]
+    layers = [_layer(row, one) for row, one in zip(described["layers"], functions, strict=True)]
     net = MLP(
         described["n_in"],
         layers,
@@ -103,6 +143,7 @@ def _build(described: dict[str, Any], file: Any) -> MLP:
         (file.get_tensor(f"layers.{number}.weight"), file.get_tensor(f"layers.{number}.bias"))
         for number in range(len(layers))
     )
+    net.set_norms(_norm_state(file, number, state) for number, state in enumerate(net.norms))
     if described["loss"] is not None:
         net.fitted.loss = losses.family.build(described["loss"])
     if described["classes"] is not None:
@@ -111,6 +152,24 @@ def _build(described: dict[str, Any], file: Any) -> MLP:
         shift, scale = file.get_tensor("normalization.shift"), file.get_tensor("normalization.scale")
         net.fitted.normalization = _normalization(described["normalization"], shift, scale, net.n_in)
     return net
+
+
+def _layer(row: dict[str, Any], function: Activation) -> Dense:
+    norm, drawn = row.get("norm"), row.get("noise")
+    return Dense(
+        row["units"],
+        function,
+        noise=None if drawn is None else noise.family.build(drawn),
+        norm=None if norm is None else norms.family.build(norm),
+    )
+
+
+def _norm_state(file: Any, number: int, new: norms.NormState | None) -> norms.NormState | None:
+    """The state that a file holds in the place of a new one."""
+    if new is None:
+        return None
+    names = [name for name, array in vars(new).items() if array is not None]
+    return norms.NormState(**{name: file.get_tensor(f"layers.{number}.{name}") for name in names})
 
 
 def _classes(labels: list, n_out: int) -> np.ndarray:

@@ -9,9 +9,24 @@ narrow. The inner sum runs over its whole length in one order, so that results d
 are rounded up to UNIT: A, D and scratch have room for that.
 """
 
-from fastnn_kernels import activation
+from fastnn_kernels import activation, noise, norm, rowwise, sample_connect
 from fastnn_kernels.jit import kernel
-from fastnn_kernels.layout import ACTIVATION, DEPTH, N_IN, N_OUT, STRIDE, WIDTH, A, B, D, W
+from fastnn_kernels.layout import (
+    ACTIVATION,
+    DEPTH,
+    N_IN,
+    N_OUT,
+    NO_NORM,
+    NOISE,
+    NOISY,
+    NORM,
+    STRIDE,
+    WIDTH,
+    A,
+    D,
+    W,
+    Z,
+)
 from fastnn_kernels.machine import UNIT
 from fastnn_kernels.native import (
     fill,
@@ -87,22 +102,53 @@ def product_rows(a, row_stride, k_stride, b, b_stride, c, c_stride, depth, rows,
 
 
 @kernel
+def weights(work, layer):
+    """The panels that the layer's products read, the bias behind them: its own, or those that noise has disturbed."""
+    if at(work, layer, NOISE) > noise.SAMPLE_CONNECT:
+        return work.space + at(work, layer, NOISY)
+    return work.params + at(work, layer, W)
+
+
+@kernel
 def feed(work, layer, first, last, act, now):
-    """A of the layer, rows first to last, from A of the layer below; act: the activation's code; now: of step.py."""
+    """A of the layer, rows first to last, from A of the layer below; act: the activation's code; now: of step.py.
+
+    False where the team is told to leave: batch normalization meets.
+    """
     below = layer - 1
     x_stride, z_stride = at(work, below, STRIDE), at(work, layer, STRIDE)
     n_in, depth, width = at(work, layer, N_IN), at(work, layer, DEPTH), at(work, layer, WIDTH)
     x = work.space + (at(work, below, A) + first * x_stride)
     z = work.space + (at(work, layer, A) + first * z_stride)
-    weight, bias = work.params + at(work, layer, W), work.params + at(work, layer, B)
+    weight = weights(work, layer)
+    bias = weight + depth * width
+    by_rows = rowwise.applies(act, now)
+    panel_act = activation.LINEAR if by_rows else act
+    has_norm = at(work, layer, NORM) != NO_NORM
     panel = 2 * lanes(z)
+    is_plain = at(work, layer, NOISE) != noise.SAMPLE_CONNECT
+    if not is_plain:
+        sample_connect.feed(work, layer, first, last, now)
     for column in range(0, width, panel):
         columns = min(panel, width - column)
         b = weight + column * depth
-        product_rows(
-            x, x_stride, 1, b, columns, z + column, z_stride, n_in, last - first, columns, FROM_ROW, bias + column
-        )
-        activation.feed(act, work.betas[layer], z + column, z_stride, last - first, columns)
+        if is_plain:
+            product_rows(
+                x, x_stride, 1, b, columns, z + column, z_stride, n_in, last - first, columns, FROM_ROW, bias + column
+            )
+        if not has_norm:
+            rowwise.keep_z(work, layer, first, last - first, column, columns)
+            activation.feed(panel_act, work.betas[layer], z + column, z_stride, last - first, columns)
+    if has_norm:
+        if not norm.feed(work, layer, first, last, now):
+            return False
+        rowwise.keep_z(work, layer, first, last - first, 0, width)
+        activation.feed(panel_act, work.betas[layer], z, z_stride, last - first, width)
+    if by_rows:
+        rowwise.feed(work, layer, first, last, act, now)
+    if at(work, layer, NOISE) == noise.DROPOUT:
+        noise.drop(work, layer, first, last, now)
+    return True
 
 
 @kernel
@@ -111,7 +157,7 @@ def transpose_rows(work, layer, k, rows, out):
     depth, width, n = at(work, layer, DEPTH), at(work, layer, WIDTH), lanes(out)
     for column in range(0, width, 2 * n):
         columns = min(2 * n, width - column)
-        source = work.params + (at(work, layer, W) + column * depth + k * columns)
+        source = weights(work, layer) + (column * depth + k * columns)
         for i in range(0, rows, n):
             for j in range(0, columns, n):
                 transpose(source + (i * columns + j), columns, out + ((column + j) * rows + i), rows)
@@ -119,21 +165,35 @@ def transpose_rows(work, layer, k, rows, out):
 
 @kernel
 def delta(work, layer, first, last, now, scratch):
-    """D of the layer, rows first to last, from D of the layer above; scratch: the thread's."""
+    """D of the layer, rows first to last, from D of the layer above; scratch: the thread's.
+
+    False where the team is told to leave.
+    """
     above = layer + 1
     d_stride, x_stride = at(work, above, STRIDE), at(work, layer, STRIDE)
     n_out, width = at(work, above, N_OUT), at(work, layer, WIDTH)
     d = work.space + (at(work, above, D) + first * d_stride)
-    a = work.space + (at(work, layer, A) + first * x_stride)
+    a = work.space + (at(work, layer, Z) + first * x_stride)
     dx = work.space + (at(work, layer, D) + first * x_stride)
     act, beta = at(work, layer, ACTIVATION), work.betas[layer]
+    drops = at(work, layer, NOISE) == noise.DROPOUT
+    is_plain = at(work, above, NOISE) != noise.SAMPLE_CONNECT
+    if not is_plain:
+        sample_connect.delta(work, above, first, last, now)
     panel = 2 * lanes(dx)
     for column in range(0, width, panel):
         columns = min(panel, width - column)
         c = dx + column
-        transpose_rows(work, above, column, columns, scratch)
-        product_rows(d, d_stride, 1, scratch, columns, c, x_stride, n_out, last - first, columns, FROM_ZERO, c)
-        activation.delta(act, beta, c, a + column, x_stride, last - first, columns)
+        if is_plain:
+            transpose_rows(work, above, column, columns, scratch)
+            product_rows(d, d_stride, 1, scratch, columns, c, x_stride, n_out, last - first, columns, FROM_ZERO, c)
+        if not drops:
+            activation.delta(act, beta, c, a + column, x_stride, last - first, columns)
+    if drops:
+        noise.drop_delta(work, layer, first, last, now)
+    if act == activation.CUSTOM:
+        rowwise.delta(work, layer, first, last)
+    return at(work, layer, NORM) == NO_NORM or norm.delta(work, layer, first, last, now)
 
 
 @kernel

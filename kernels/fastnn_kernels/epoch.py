@@ -1,10 +1,11 @@
 """What Python calls: epochs of training, evaluation and prediction, each entered by every thread of a team."""
 
-from fastnn_kernels import output, penalty, stochastic
+from fastnn_kernels import norm, output, penalty, stochastic, subnetwork
 from fastnn_kernels.jit import entry, kernel
 from fastnn_kernels.layout import ACTIVATION, N_OUT, STRIDE, WIDTH, A
 from fastnn_kernels.native import fill, lanes, load, store, sum_lanes
 from fastnn_kernels.native.atomic import fetch_add, load_acquire, store_release
+from fastnn_kernels.noise import NEVER, PER_BATCH, PER_EPOCH
 from fastnn_kernels.optimizer import PENALTY_L1, PENALTY_L2
 from fastnn_kernels.rng import shuffle
 from fastnn_kernels.step import Now, feed_hidden, step
@@ -32,6 +33,7 @@ from fastnn_kernels.work import (
     SEED,
     SHUFFLED,
     STOCHASTIC,
+    SUBNETWORK,
     at,
     open_work,
     share,
@@ -56,7 +58,7 @@ def _check_share(work, rank, size):
     check = fill(work.params, 0.0)
     for i in range(first * n, last * n, n):
         check = check + load(work.params + i) * 0.0
-    if sum_lanes(check) != 0.0:
+    if sum_lanes(check) != 0.0 or (rank == 0 and not norm.is_finite(work)):
         raise_flag(work.words)
 
 
@@ -67,17 +69,30 @@ def _keep_share(work, rank, size):
     first, last = share(work.numbers[PARAMETERS] // n, rank, size)
     for i in range(first * n, last * n, n):
         store(work.kept + i, load(work.params + i))
+    if rank == 0:
+        norm.keep(work)
 
 
 @kernel
-def _epoch(work, rank, size, count, batch, t):
-    """All steps of one epoch; returns the state of the run, the step reached and rank 0's sum of losses."""
-    loss, hits, start = 0.0, 0, 0
+def _epoch(work, small, rank, size, count, batch, t, epoch):
+    """All steps of one epoch; returns the state of the run, the step reached and rank 0's sum of losses.
+
+    small: the network that takes the steps, see subnetwork.py; without one it is the whole.
+    """
+    loss, hits, start, per = 0.0, 0, 0, work.numbers[SUBNETWORK]
+    if per == PER_EPOCH and not subnetwork.take(work, small, rank, size, t + 1, epoch):
+        return STOPPED, t, loss
     while start < count:
         here = min(batch, count - start)
-        state, batch_loss, batch_hits = step(work, rank, size, start, here, t + 1)
+        if per == PER_BATCH and not subnetwork.take(work, small, rank, size, t + 1, epoch):
+            return STOPPED, t, loss
+        state, batch_loss, batch_hits = step(small, rank, size, start, here, t + 1)
         if state != GOES_ON:
+            if per == PER_EPOCH:
+                subnetwork.give_back(work, small, rank, size)
             return state, t, loss
+        if per == PER_BATCH and not subnetwork.give_back(work, small, rank, size):
+            return STOPPED, t, loss
         t += 1
         loss += batch_loss
         hits += batch_hits
@@ -86,6 +101,8 @@ def _epoch(work, rank, size, count, batch, t):
             work.words[PROGRESS] += 1
             work.words[CLIPPED_STEPS] += work.words[CLIPPED]
             work.words[CLIPPED] = 0
+    if per == PER_EPOCH and not subnetwork.give_back(work, small, rank, size):
+        return STOPPED, t, loss
     fetch_add(work.words + HITS, hits)
     _check_share(work, rank, size)
     if not meet(work.words, size):
@@ -120,6 +137,7 @@ def train(rank, size, params, addresses, batch, epochs, epoch, t, history):
     how it ended, words[EPOCH] and words[PROGRESS] how far it came. After DIVERGED the last good weights are in `kept`.
     """
     work = open_work(params, addresses)
+    small = open_work(params, work.inner) if work.numbers[SUBNETWORK] != NEVER else work
     count = work.numbers[SAMPLES]
     kept_at = work.numbers[KEPT_AT]
     sparse = work.numbers[STOCHASTIC] != 0 and stochastic.is_sparse(work, count)
@@ -133,7 +151,7 @@ def train(rank, size, params, addresses, batch, epochs, epoch, t, history):
         if work.numbers[STOCHASTIC]:
             state, t, loss = _stochastic_epoch(work, rank, size, count, t, sparse)
         else:
-            state, t, loss = _epoch(work, rank, size, count, batch, t)
+            state, t, loss = _epoch(work, small, rank, size, count, batch, t, epoch + e)
         if state != GOES_ON:
             if rank == 0:
                 store_release(work.words + END, state)
@@ -176,7 +194,7 @@ def evaluate(rank, size, params, addresses, block, losses, hits):
     for b in range(rank, losses.size, size):
         count = min(block, work.numbers[SAMPLES] - b * block)
         begin = b * block - first
-        feed_hidden(work, first, first + count, Now(0, begin, False))
+        feed_hidden(work, first, first + count, Now(0, begin, False, count, 0, 1))
         hits[b], _ = output.losses(work, first, first + count, begin, 1.0)
         total = 0.0
         for row in range(first, first + count):
@@ -196,7 +214,7 @@ def predict(rank, size, params, addresses, block, out):
     blocks = (work.numbers[SAMPLES] + block - 1) // block
     for b in range(rank, blocks, size):
         count = min(block, work.numbers[SAMPLES] - b * block)
-        feed_hidden(work, first, first + count, Now(0, b * block - first, False))
+        feed_hidden(work, first, first + count, Now(0, b * block - first, False, count, 0, 1))
         output.activate(act, beta, z, stride, count, width, n_out)
         for row in range(count):
             for j in range(n_out):

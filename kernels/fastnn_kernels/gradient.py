@@ -1,15 +1,16 @@
 """From deltas to new weights: gradients and updates, divided among the workers of a team.
 
 The unit of work is a group of up to NR rows of one panel of a layer's weights. The units of all layers form one line,
-panel by panel, and every worker takes a stretch of it; whoever has the first group of a panel does its bias.
+panel by panel, and every worker takes a stretch of it; whoever has the first group of a panel does its bias, gain and
+shift.
 """
 
 from typing import NamedTuple
 
-from fastnn_kernels import dense, optimizer, penalty
+from fastnn_kernels import dense, noise, norm, optimizer, penalty, sample_connect, weight_noise
 from fastnn_kernels.dense import FROM_TARGET, FROM_ZERO
 from fastnn_kernels.jit import kernel
-from fastnn_kernels.layout import DEPTH, N_IN, STRIDE, WIDTH, B, D, W
+from fastnn_kernels.layout import BATCH_NORM, BETA, DEPTH, GAMMA, N_IN, NO_NORM, NOISE, NORM, STRIDE, WIDTH, B, D, W
 from fastnn_kernels.native import lanes
 from fastnn_kernels.update import update
 from fastnn_kernels.work import LAYERS, OPTIMIZER, SAMPLES, ask_for, at, scratch, share
@@ -22,7 +23,7 @@ class Pass(NamedTuple):
 
     rates: the optimizer's, at this step; rows: how many; is_first, is_last: of the batch's passes; upcoming: position
     in the order where the next pass begins; units: of work in all layers; tile: scratch for the gradient of a unit;
-    packed: scratch for a panel of deltas.
+    packed: scratch for a panel of deltas; t: the number of the step.
     """
 
     rates: object
@@ -33,6 +34,7 @@ class Pass(NamedTuple):
     units: object
     tile: object
     packed: object
+    t: object
 
 
 @kernel
@@ -64,10 +66,16 @@ def _target(work, one, offset):
 def _weights(work, one, layer, column, columns, k, d, d_stride):
     """Gradient and update of one group of rows, from row k on."""
     rows = min(2 * lanes(d), at(work, layer, N_IN) - k)
-    offset = at(work, layer, W) + column * at(work, layer, DEPTH) + k * columns
+    place = column * at(work, layer, DEPTH) + k * columns
+    offset = at(work, layer, W) + place
     g = _target(work, one, offset)
     start = FROM_ZERO if one.is_first else FROM_TARGET
-    dense.weight_gradient(work, layer, k, rows, d, d_stride, columns, one.rows, g, start)
+    if at(work, layer, NOISE) == noise.SAMPLE_CONNECT:
+        sample_connect.gradient(work, layer, k, rows, column, columns, d, d_stride, one, g)
+    else:
+        dense.weight_gradient(work, layer, k, rows, d, d_stride, columns, one.rows, g, start)
+    if at(work, layer, NOISE) > noise.SAMPLE_CONNECT:
+        weight_noise.gradient(work, layer, place, rows, columns, d, d_stride, one.rows, g, one.is_last)
     if one.is_last:
         penalty.add_gradient(g, work.params + offset, rows * columns, one.rates.l1, one.rates.l2)
         if one.rates.clip_norm == 0.0:
@@ -76,12 +84,27 @@ def _weights(work, one, layer, column, columns, k, d, d_stride):
 
 @kernel
 def _bias(work, one, layer, column, columns, d, d_stride):
-    """Gradient and update of the bias of one panel."""
+    """Gradient and update of the bias of one panel. Batch normalization takes the bias off again: its gradient is 0."""
     offset = at(work, layer, B) + column
     g = _target(work, one, offset)
-    dense.bias_gradient(d, d_stride, columns, one.rows, g, not one.is_first)
+    rows = 0 if at(work, layer, NORM) == BATCH_NORM else one.rows
+    dense.bias_gradient(d, d_stride, columns, rows, g, not one.is_first)
     if one.is_last and one.rates.clip_norm == 0.0:
         update(work, one.rates, offset, g, columns, False)
+
+
+@kernel
+def _norm(work, one, layer, column, columns):
+    """Gradients and updates of gain and shift of one panel, and its running averages."""
+    for which in range(2):
+        offset = at(work, layer, BETA if which == norm.OF_BETA else GAMMA) + column
+        g = _target(work, one, offset)
+        d, stride, count = norm.deltas(work, layer, which, one.rows)
+        dense.bias_gradient(d + column, stride, columns, count, g, not one.is_first)
+        if one.is_last and one.rates.clip_norm == 0.0:
+            update(work, one.rates, offset, g, columns, False)
+    if at(work, layer, NORM) == BATCH_NORM and work.numbers[OPTIMIZER] != optimizer.NONE:
+        norm.average(work, layer, column, columns, one.rows)
 
 
 @kernel
@@ -95,16 +118,18 @@ def _panel(work, one, layer, column, first, last, unit):
         d, d_stride = one.packed, columns
     if first == 0:
         _bias(work, one, layer, column, columns, d, d_stride)
+        if at(work, layer, NORM) != NO_NORM:
+            _norm(work, one, layer, column, columns)
     for group in range(first, last):
         _ask_for_samples(work, one, unit + group - first)
         _weights(work, one, layer, column, columns, group * panel, d, d_stride)
 
 
 @kernel
-def gradients(work, rank, size, rates, count, is_first, is_last, upcoming):
+def gradients(work, rank, size, rates, count, is_first, is_last, upcoming, t):
     """This worker's share of all gradients over `count` rows, and in the batch's last pass of all updates.
 
-    upcoming: position in the order where the next pass begins.
+    upcoming: position in the order where the next pass begins; t: the number of the step.
     """
     layers, panel = work.numbers[LAYERS], 2 * lanes(work.params)
     tile = scratch(work, rank)
@@ -112,7 +137,7 @@ def gradients(work, rank, size, rates, count, is_first, is_last, upcoming):
     for layer in range(1, layers + 1):
         panels, groups = _groups(work, layer)
         total += panels * groups
-    one = Pass(rates, count, is_first, is_last, upcoming, total, tile, tile + panel * panel)
+    one = Pass(rates, count, is_first, is_last, upcoming, total, tile, tile + panel * panel, t)
     begin, end = share(total, rank, size)
     unit = begin
     for layer in range(1, layers + 1):

@@ -2,10 +2,11 @@
 
 Weights of a layer, (n_in, n_out), lie in panels of NR = 2 vectors of columns: [width / NR][depth][NR], where width
 and depth are n_out and n_in rounded up to PAD. The last panel is one vector wide where the width asks for that.
-Behind the panels lies the bias, width long. For steps of one sample the workspace also holds, from the second layer
-on, the transposed panels, [width of n_in / NR][width of n_out][NR]; larger steps transpose what they read into a
-thread's scratch. Activations and deltas are row-major
-(rows, width), their row stride never a multiple of 2048 bytes: the rows of a tile would share one set of the cache.
+Behind the panels lies the bias, width long; behind it gain and shift of the layer's normalization, where it has one.
+For steps of one sample the workspace also holds, from the second layer on, the transposed panels,
+[width of n_in / NR][width of n_out][NR]; larger steps transpose what they read into a thread's scratch. Activations and
+deltas are row-major (rows, width), their row stride never a multiple of 2048 bytes: the rows of a tile would share one
+set of the cache.
 
 Padding is zero where parameters lie, and stays zero. Padding of activations may hold anything finite.
 """
@@ -18,6 +19,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from fastnn_kernels import machine
+from fastnn_kernels.activation import NOISY_RELU, needs_z
+from fastnn_kernels.rng import GROUP
 
 # Columns of the layer table. Row 0 is the input, row l the layer l.
 N_IN = 0  # neurons before the layer
@@ -31,7 +34,25 @@ T = 7  # offset of the transposed panels in the workspace
 A = 8  # offset of the activations in the workspace
 D = 9  # offset of the deltas in the workspace
 ACTIVATION = 10  # code, see activation.py
-COLUMNS = 11
+Z = 11  # offset of what the activation's derivative is computed from: pre-activations, laid out as A, or A itself
+DRAWS = 12  # offset of room for noisy ReLU's random numbers: a row of whole GROUPs for every UNIT rows
+FUNCTION = 13  # address of a user's own activation, see rowwise.py
+DERIVATIVE = 14  # address of its derivative
+NORM = 15  # NO_NORM, BATCH_NORM or LAYER_NORM
+GAMMA = 16  # offset of the gain in the parameters
+BETA = 17  # offset of the shift in the parameters
+XHAT = 18  # offset of the normalized z in the workspace, rows as in A
+STATS = 19  # offset of norm.py's statistics in the workspace
+RUNNING = 20  # offset of the running averages, means and behind them variances
+NOISE = 21  # code, see noise.py; 0 but in training
+NOISY = 22  # offset of the disturbed weights and bias in the workspace
+FACTORS = 23  # offset of what takes their gradient to the weights', in panels
+UNITS = 24  # offset of the numbers of a small network's units, see subnetwork.py
+COLUMNS = 25
+
+NO_NORM, BATCH_NORM, LAYER_NORM = 0, 1, 2
+BATCH_STATS = 5  # vectors as wide as the layer: mean, variance, 1 / deviation, sums for the gradients of beta and gamma
+LAYER_STATS = 3  # numbers a row: 1 / deviation, and two means of its deltas
 
 ALIGNMENT = 64  # bytes: a cache line
 
@@ -41,13 +62,14 @@ class Parameters:
     """Where the parameters of a network lie in its flat vector.
 
     sizes: neurons of the input and of every layer; table: int64 (layers + 1, COLUMNS), the workspace's columns still
-    zero; count: elements of the flat vector.
+    zero; count: elements of the flat vector; running: elements of the running averages of batch normalization.
     """
 
     sizes: tuple[int, ...]
     dtype: np.dtype
     table: np.ndarray
     count: int
+    running: int
 
 
 @dataclass(frozen=True)
@@ -82,10 +104,13 @@ def row_stride(width: int, dtype: np.dtype) -> int:
     return width + pad(dtype) if width * dtype.itemsize % 2048 == 0 else width
 
 
-def parameters(sizes: Sequence[int], activations: Sequence[int], dtype: np.dtype) -> Parameters:
-    """Lay out the parameters; activations: one code a layer."""
+def parameters(
+    sizes: Sequence[int], activations: Sequence[int], dtype: np.dtype, norms: Sequence[int] | None = None
+) -> Parameters:
+    """Lay out the parameters; activations, norms: one code a layer."""
     table = np.zeros((len(sizes), COLUMNS), np.int64)
-    count = 0
+    table[1:, NORM] = NO_NORM if norms is None else norms
+    count = running = 0
     for layer, n_out in enumerate(sizes):
         row = table[layer]
         row[N_OUT], row[WIDTH] = n_out, round_up(n_out, pad(dtype))
@@ -95,13 +120,22 @@ def parameters(sizes: Sequence[int], activations: Sequence[int], dtype: np.dtype
             row[ACTIVATION] = activations[layer - 1]
             row[W], row[B] = count, count + row[WIDTH] * row[DEPTH]
             count = _aligned(row[B] + row[WIDTH], dtype)
-    return Parameters(tuple(sizes), dtype, table, count)
+        if row[NORM]:
+            row[GAMMA], row[BETA] = count, count + row[WIDTH]
+            count = _aligned(row[BETA] + row[WIDTH], dtype)
+        if row[NORM] == BATCH_NORM:
+            row[RUNNING] = running
+            running += 2 * int(row[WIDTH])
+    return Parameters(tuple(sizes), dtype, table, count, running)
 
 
-def workspace(layout: Parameters, rows: int, threads: int, stochastic: bool = False) -> Workspace:
+def workspace(
+    layout: Parameters, rows: int, threads: int, stochastic: bool = False, disturbed: Sequence[bool] = ()
+) -> Workspace:
     """Lay out activations, deltas and scratch for passes of up to `rows` rows.
 
-    stochastic: for steps of one sample, pad(dtype) of them side by side, with transposed panels.
+    stochastic: for steps of one sample, pad(dtype) of them side by side, with transposed panels. disturbed: whether a
+    layer has noise on its weights, layer by layer.
     """
     dtype, table = layout.dtype, layout.table.copy()
     rows = pad(dtype) if stochastic else round_up(rows, machine.UNIT)
@@ -112,9 +146,24 @@ def workspace(layout: Parameters, rows: int, threads: int, stochastic: bool = Fa
         for column in (A, D) if layer else (A,):
             row[column] = count
             count = _aligned(count + rows * row[STRIDE], dtype)
+        row[Z] = row[A]
+        if needs_z(row[ACTIVATION]):
+            row[Z] = count
+            count = _aligned(count + rows * row[STRIDE], dtype)
+        if row[ACTIVATION] == NOISY_RELU:
+            row[DRAWS] = count
+            count = _aligned(count + rows // machine.UNIT * round_up(row[WIDTH], GROUP), dtype)
         if layer > 1 and stochastic:
             row[T] = count
             count = _aligned(count + row[WIDTH] * row[DEPTH], dtype)
+        if row[NORM]:
+            row[XHAT], row[STATS] = count, _aligned(count + rows * row[STRIDE], dtype)
+            stats = BATCH_STATS * row[WIDTH] if row[NORM] == BATCH_NORM else LAYER_STATS * rows
+            count = _aligned(row[STATS] + stats, dtype)
+    for row, has_noise in zip(table[1:], disturbed, strict=False):
+        if has_noise:
+            row[NOISY], row[FACTORS] = count, _aligned(count + row[WIDTH] * (row[DEPTH] + 1), dtype)
+            count = _aligned(row[FACTORS] + row[WIDTH] * row[DEPTH], dtype)
     losses, count = count, _aligned(count + rows, dtype)
     widest = max(table[2:, WIDTH], default=0)
     scratch_size = _aligned(panel * max(panel + rows, widest), dtype)
@@ -164,3 +213,31 @@ def set_layer(layout: Parameters, layer: int, flat: np.ndarray, weight: np.ndarr
         view[:n_in, :columns] = weight[:, column : column + columns]
         column += columns
     flat[row[B] : row[B] + n_out] = bias
+
+
+def get_norm(layout: Parameters, layer: int, flat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Gain gamma and shift beta (n_out,) of a normalized layer of a flat vector, as views."""
+    row = layout.table[layer]
+    return flat[row[GAMMA] : row[GAMMA] + row[N_OUT]], flat[row[BETA] : row[BETA] + row[N_OUT]]
+
+
+def get_running(layout: Parameters, layer: int, running: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Running mean and variance (n_out,) of a layer with batch normalization, as views."""
+    row = layout.table[layer]
+    mean = int(row[RUNNING])
+    variance = mean + int(row[WIDTH])
+    return running[mean : mean + row[N_OUT]], running[variance : variance + row[N_OUT]]
+
+
+def scale_layer(
+    layout: Parameters, layer: int, flat: np.ndarray, scale: np.ndarray, before: np.ndarray, after: np.ndarray
+) -> None:
+    """W -> W scale and b -> (b - before) scale + after in a flat vector; all three float64 (n_out,)."""
+    row = layout.table[layer]
+    column, whole = 0, np.ones(row[WIDTH])
+    whole[: row[N_OUT]] = scale
+    for view in panels(layout, layer, flat):
+        view *= whole[column : column + view.shape[1]]
+        column += view.shape[1]
+    bias = flat[row[B] : row[B] + row[N_OUT]]
+    bias[:] = (bias - before) * scale + after

@@ -14,7 +14,6 @@ from fastnn_kernels.elementary import exp, log, log1p, sigmoid
 from fastnn_kernels.jit import kernel
 from fastnn_kernels.native import (
     absolute,
-    call_row,
     fill,
     first_lanes,
     fma,
@@ -27,6 +26,7 @@ from fastnn_kernels.native import (
     store,
     sum_lanes,
 )
+from fastnn_kernels.native.call import call_for_number
 
 CODES = {
     "mse": 0,
@@ -96,7 +96,7 @@ def poisson(z, d, n_out, scale):
 @kernel
 def custom(function, yhat, d, n_out, scale):
     """The loss at the address `function`: float64 f(yhat, d, n_out) writes its derivatives over the targets in d."""
-    total = call_row(function, yhat, d, n_out)
+    total = call_for_number(function, yhat, d, n_out)
     for j in range(0, n_out, lanes(d)):
         store(d + j, select(first_lanes(d, n_out - j), load(d + j) * scale, 0.0))
     return total

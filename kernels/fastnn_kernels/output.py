@@ -6,9 +6,9 @@ Every other pair applies the activation, takes the loss's derivative and multipl
 
 import numpy as np
 
-from fastnn_kernels import activation, loss
+from fastnn_kernels import activation, loss, rowwise
 from fastnn_kernels.jit import kernel
-from fastnn_kernels.layout import ACTIVATION, N_OUT, STRIDE, WIDTH, A, D
+from fastnn_kernels.layout import ACTIVATION, N_OUT, STRIDE, WIDTH, A, D, Z
 from fastnn_kernels.loss import (
     BINARY_CROSS_ENTROPY,
     CONSTANT,
@@ -116,8 +116,8 @@ def _general_loss(work, code, yhat, d, n_out, scale):
 
 
 @kernel
-def _row_loss(work, code, act, beta, z, d, stride, n_out, width, scale):
-    """Loss of one row, its delta written over the targets in d."""
+def _row_loss(work, code, act, beta, z, kept, d, stride, n_out, width, scale):
+    """Loss of one row, its delta written over the targets in d; kept: what the derivative is computed from."""
     if code == CROSS_ENTROPY:
         return loss.cross_entropy(z, d, n_out, scale)
     if code == BINARY_CROSS_ENTROPY:
@@ -128,7 +128,7 @@ def _row_loss(work, code, act, beta, z, d, stride, n_out, width, scale):
     if act == activation.SOFTMAX:
         _softmax_delta(d, z, n_out)
     else:
-        activation.delta(act, beta, d, z, stride, 1, width)
+        activation.delta(act, beta, d, kept, stride, 1, width)
     return value
 
 
@@ -159,7 +159,11 @@ def losses(work, first, last, start, mean_over):
         if smoothing > 0.0:
             loss.smooth(d, n_out, smoothing, n_out if code == CROSS_ENTROPY else 2)
         weight = np.float64(work.weights[sample]) if work.numbers[WEIGHTED] else 1.0
-        value = weight * per_row * _row_loss(work, code, act, beta, z, d, stride, n_out, width, weight * scale)
+        kept = work.space + (at(work, layer, Z) + row * stride)
+        value = _row_loss(work, code, act, beta, z, kept, d, stride, n_out, width, weight * scale)
+        value *= weight * per_row
+        if act == activation.CUSTOM:
+            rowwise.delta(work, layer, row, row + 1)
         work.space[work.numbers[LOSSES] + row] = value
         finite = finite and np.isfinite(value)
     return hits, finite

@@ -1,8 +1,9 @@
 """The oracle: what the kernels compute, written from the formulas in plain float64 NumPy.
 
-Nothing here is fast and nothing here looks at a kernel; every kernel is tested against this file. It reads from top
-to bottom as training does: activations, losses, feedforward, backpropagation, penalties, steps; then the
-random numbers and the spreads of the initial weights.
+Nothing here is fast and nothing here looks at a kernel; every kernel is tested against this file and the ones beside
+it, reference_*.py, for activations, losses, optimizers, normalization and noise. It reads from top to bottom as
+training does: feedforward, backpropagation, penalties, steps; then the random numbers and the spreads of the initial
+weights.
 
 Shapes: m samples; a layer has n_in units before it and n_out after it. X (m, n_0), y (m, n_last); per layer
 W (n_in, n_out), b (n_out,), z = a_before @ W + b (m, n_out), a = activate(z) (m, n_out), delta = dL/dz (m, n_out).
@@ -17,161 +18,14 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from fastnn_kernels.reference_activation import Array, activate, derivative, softmax_jacobian
+from fastnn_kernels.reference_loss import FROM_LOGITS, Loss, loss, loss_derivative, name_and_options
 from fastnn_kernels.reference_optimizer import OPTIMIZERS, clipped, soft_threshold
 
-Array = NDArray[np.float64]
 Layer = tuple[Array, Array]  # (W (n_in, n_out), b (n_out,))
 Activation = str | tuple[str, float]  # "relu", or ("leaky_relu", 0.2): a name and its constant
-
-BETAS = {"leaky_relu": 0.01, "elu": 1.0}
-"""The constant of an activation where none is given."""
-
-FROM_LOGITS = {"binary_cross_entropy": "sigmoid", "cross_entropy": "softmax"}
-"""Losses that are computed from z, each with the output activation that it contains."""
-
-
-# Activations
-
-
-def activate(name: str, z: ArrayLike, beta: float | None = None) -> Array:
-    """a = f(z), of the shape of z; softmax runs over the last axis.
-
-    linear z; threshold 1 if z > 0 else 0; sigmoid 1 / (1 + e^-z); tanh; relu max(0, z); leaky_relu z if z > 0 else
-    beta z; elu z if z > 0 else beta (e^z - 1); softplus ln(1 + e^z); softmax e^(z_i) / sum_j e^(z_j).
-
-    Sources: leaky ReLU, Maas, Hannun and Ng 2013; ELU, Clevert, Unterthiner and Hochreiter 2016; softplus,
-    Dugas et al. 2001.
-    """
-    z = np.asarray(z, dtype=np.float64)
-    beta = BETAS.get(name, 0.0) if beta is None else beta
-    match name:
-        case "linear":
-            return z.copy()
-        case "threshold":
-            return np.where(z > 0, 1.0, 0.0)
-        case "sigmoid":
-            return _sigmoid(z)
-        case "tanh":
-            return np.tanh(z)
-        case "relu":
-            return np.maximum(z, 0.0)
-        case "leaky_relu":
-            return np.where(z > 0, z, beta * z)
-        case "elu":
-            return np.where(z > 0, z, beta * np.expm1(np.minimum(z, 0.0)))
-        case "softplus":
-            return np.logaddexp(0.0, z)
-        case "softmax":
-            return np.exp(_log_softmax(z))
-    raise ValueError(f"no activation is called {name!r}")
-
-
-def derivative(name: str, z: ArrayLike, beta: float | None = None) -> Array:
-    """g(z) = f'(z), of the shape of z. At the kink z = 0 the branch of z < 0 counts, as in `activate`.
-
-    linear 1; threshold 0; sigmoid a (1 - a); tanh 1 - a^2; relu 0 or 1; leaky_relu beta or 1; elu beta e^z or 1;
-    softplus sigmoid(z). Softmax has no elementwise derivative: see `softmax_jacobian`.
-    """
-    z = np.asarray(z, dtype=np.float64)
-    beta = BETAS.get(name, 0.0) if beta is None else beta
-    match name:
-        case "linear":
-            return np.ones_like(z)
-        case "threshold":
-            return np.zeros_like(z)
-        case "sigmoid":
-            return _sigmoid(z) * _sigmoid(-z)
-        case "tanh":
-            return 1.0 - np.tanh(z) ** 2
-        case "relu":
-            return np.where(z > 0, 1.0, 0.0)
-        case "leaky_relu":
-            return np.where(z > 0, 1.0, beta)
-        case "elu":
-            return np.where(z > 0, 1.0, beta * np.exp(np.minimum(z, 0.0)))
-        case "softplus":
-            return _sigmoid(z)
-    raise ValueError(f"no activation with an elementwise derivative is called {name!r}")
-
-
-def softmax_jacobian(z: ArrayLike) -> Array:
-    """J[s, i, j] = da_i/dz_j = a_i ([i = j] - a_j) for every sample s: z (m, n) -> (m, n, n)."""
-    a = activate("softmax", z)
-    return a[:, :, None] * (np.eye(a.shape[1]) - a[:, None, :])
-
-
-def _sigmoid(z: Array) -> Array:
-    """1 / (1 + e^-z) where z >= 0, the equal e^z / (1 + e^z) elsewhere, so that no exponential overflows."""
-    small = np.exp(-np.abs(z))
-    return np.where(z >= 0, 1.0, small) / (1.0 + small)
-
-
-def _log_softmax(z: Array) -> Array:
-    """z_i - ln sum_j e^(z_j) over the last axis, shifted by the maximum so that no exponential overflows."""
-    shifted = z - z.max(axis=-1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-
-
-# Losses
-
-
-def loss(name: str, output: ArrayLike, y: ArrayLike) -> float:
-    """The mean loss of outputs (m, n) against targets y (m, n).
-
-    `output` is yhat for mse, half_mse and mae, and z for the cross-entropies, which contain their activation:
-
-    mse                   1/(m n) sum (yhat - y)^2
-    half_mse              1/(2 m) sum (yhat - y)^2
-    mae                   1/(m n) sum |yhat - y|
-    binary_cross_entropy  -1/(m n) sum (y ln p + (1 - y) ln(1 - p)), p = sigmoid(z): = 1/(m n) sum (ln(1 + e^z) - y z)
-    cross_entropy         -1/m sum y ln p, p = softmax(z)
-    """
-    output, y = _pair(output, y)
-    m, n = y.shape
-    match name:
-        case "mse":
-            return float(np.sum((output - y) ** 2) / (m * n))
-        case "half_mse":
-            return float(np.sum((output - y) ** 2) / (2 * m))
-        case "mae":
-            return float(np.sum(np.abs(output - y)) / (m * n))
-        case "binary_cross_entropy":
-            return float(np.sum(np.logaddexp(0.0, output) - y * output) / (m * n))
-        case "cross_entropy":
-            return float(-np.sum(y * _log_softmax(output)) / m)
-    raise ValueError(f"no loss is called {name!r}")
-
-
-def loss_derivative(name: str, output: ArrayLike, y: ArrayLike) -> Array:
-    """dL/doutput (m, n) of `loss`: dL/dyhat, and for the cross-entropies dL/dz.
-
-    mse 2 (yhat - y) / (m n); half_mse (yhat - y) / m; mae sgn(yhat - y) / (m n), 0 at 0;
-    binary_cross_entropy (sigmoid(z) - y) / (m n); cross_entropy (softmax(z) sum_j y_j - y) / m, which is
-    (yhat - y) / m where the targets of a sample sum to 1.
-    """
-    output, y = _pair(output, y)
-    m, n = y.shape
-    match name:
-        case "mse":
-            return 2.0 * (output - y) / (m * n)
-        case "half_mse":
-            return (output - y) / m
-        case "mae":
-            return np.sign(output - y) / (m * n)
-        case "binary_cross_entropy":
-            return (_sigmoid(output) - y) / (m * n)
-        case "cross_entropy":
-            return (activate("softmax", output) * y.sum(axis=1, keepdims=True) - y) / m
-    raise ValueError(f"no loss is called {name!r}")
-
-
-def _pair(output: ArrayLike, y: ArrayLike) -> tuple[Array, Array]:
-    output, y = np.asarray(output, dtype=np.float64), np.asarray(y, dtype=np.float64)
-    if output.ndim != 2 or output.shape != y.shape:
-        raise ValueError(f"outputs and targets must both be (m, n), not {output.shape} and {y.shape}")
-    return output, y
 
 
 # Feedforward and backpropagation
@@ -190,7 +44,7 @@ def feedforward(weights: Sequence[Layer], activations: Sequence[Activation], X: 
 
 
 def network_loss(
-    weights: Sequence[Layer], activations: Sequence[Activation], loss_name: str, X: ArrayLike, y: ArrayLike
+    weights: Sequence[Layer], activations: Sequence[Activation], loss_name: Loss, X: ArrayLike, y: ArrayLike
 ) -> float:
     """The mean loss of a whole network on X (m, n_0) and y (m, n_last), without penalty."""
     z, a = feedforward(weights, activations, X)[-1]
@@ -198,7 +52,7 @@ def network_loss(
 
 
 def gradient(
-    weights: Sequence[Layer], activations: Sequence[Activation], loss_name: str, X: ArrayLike, y: ArrayLike
+    weights: Sequence[Layer], activations: Sequence[Activation], loss_name: Loss, X: ArrayLike, y: ArrayLike
 ) -> list[Layer]:
     """(dW (n_in, n_out), db (n_out,)) of the mean loss for every layer, by backpropagation.
 
@@ -233,12 +87,13 @@ def _name_and_beta(activation: Activation) -> tuple[str, float | None]:
     return (activation, None) if isinstance(activation, str) else activation
 
 
-def _from_logits(loss_name: str, activation: Activation) -> bool:
+def _from_logits(loss_name: Loss, activation: Activation) -> bool:
     """Whether the loss is computed from z; then the output activation must be the one that the loss contains."""
-    if loss_name not in FROM_LOGITS:
+    name, _ = name_and_options(loss_name)
+    if name not in FROM_LOGITS:
         return False
-    if _name_and_beta(activation)[0] != FROM_LOGITS[loss_name]:
-        raise ValueError(f"{loss_name} contains {FROM_LOGITS[loss_name]}, so the output cannot be {activation!r}")
+    if _name_and_beta(activation)[0] != FROM_LOGITS[name]:
+        raise ValueError(f"{name} contains {FROM_LOGITS[name]}, so the output cannot be {activation!r}")
     return True
 
 
@@ -273,7 +128,7 @@ def penalty_gradient(name: str, W: Array, strength: float, samples: int) -> Arra
 def train(
     weights: Sequence[Layer],
     activations: Sequence[Activation],
-    loss_name: str,
+    loss_name: Loss,
     X: ArrayLike,
     y: ArrayLike,
     batches: Iterable[ArrayLike],

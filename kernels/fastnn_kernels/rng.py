@@ -6,7 +6,7 @@ Philox4x32-10 (Salmon, Moraes, Dror, Shaw: "Parallel random numbers: as easy as 
 import numpy as np
 
 from fastnn_kernels.elementary import cos_sin_turns, log
-from fastnn_kernels.jit import kernel
+from fastnn_kernels.jit import inline, kernel
 from fastnn_kernels.native import lanes, load, sqrt, store
 
 RUN = 16  # draws side by side, whatever the vectors of the machine
@@ -17,14 +17,18 @@ DROPOUT, DROPCONNECT, SHAKEOUT, WHITEOUT, NOISY_RELU, AUGMENTATION = (purpose <<
 
 MASK = np.uint64(0xFFFFFFFF)
 SHIFT = np.uint64(32)
-SHIFT_24, UNIT_24 = np.uint64(8), np.float32(2.0**-24)
+STEPS = 1 << 24  # floats are multiples of 1 / STEPS
+SHIFT_24, UNIT_24 = np.uint64(8), np.float32(1 / STEPS)
 M0, M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 W0, W1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
 
 
-@kernel
+@inline
 def philox(c0, c1, c2, c3, k0, k1):
-    """Four random words of 32 bits from a counter of four and a key of two; all of them held in uint64."""
+    """Four random words of 32 bits from a counter of four and a key of two; all of them held in uint64.
+
+    Inlined, so that a loop over counters becomes one over vectors of them.
+    """
     for _ in range(10):
         p0 = M0 * c0
         p1 = M1 * c2
@@ -55,8 +59,12 @@ def shuffle(order, count, seed, stream):
 
 
 @kernel
-def _words(out, c0, c1, c2, c3, seed):
-    """The words of RUN draws as floats of 24 bits in [0, 1), out (4, RUN): all first words, all second words, ..."""
+def group(out, j, c1, c2, c3, seed):
+    """The GROUP of uniform numbers from element j of a row on, j a multiple of GROUP.
+
+    The words of RUN draws as floats of 24 bits in [0, 1), out (4, RUN): all first words, all second words, ...
+    """
+    c0 = j // 4
     k0, k1 = np.uint64(seed) & MASK, np.uint64(seed) >> SHIFT
     for i in range(RUN):
         words = philox(np.uint64(c0 + i), np.uint64(c1), np.uint64(c2) & MASK, np.uint64(c3) & MASK, k0, k1)
@@ -67,6 +75,18 @@ def _words(out, c0, c1, c2, c3, seed):
 
 
 @kernel
+def normal_group(out, j, c1, c2, c3, seed):
+    """The same for standard normal numbers: words 0 and 1 make a pair, words 2 and 3 (Box and Muller 1958)."""
+    group(out, j, c1, c2, c3, seed)
+    for first in range(0, GROUP, 2 * RUN):
+        for i in range(first, first + RUN, lanes(out)):
+            radius = sqrt(-2.0 * log(1.0 - load(out + i)))
+            cosine, sine = cos_sin_turns(load(out + (i + RUN)))
+            store(out + i, radius * cosine)
+            store(out + (i + RUN), radius * sine)
+
+
+@kernel
 def uniforms(out, count, stream, sample, t, seed):
     """Uniform numbers in [0, 1) of a row of `count` elements; out has room for whole GROUPs.
 
@@ -74,16 +94,11 @@ def uniforms(out, count, stream, sample, t, seed):
     j // RUN % 4 of draw j // GROUP * RUN + j % RUN.
     """
     for j in range(0, count, GROUP):
-        _words(out + j, j // 4, stream, sample, t, seed)
+        group(out + j, j, stream, sample, t, seed)
 
 
 @kernel
 def normals(out, count, stream, sample, t, seed):
-    """The same for standard normal numbers: words 0 and 1 make a pair, words 2 and 3 (Box and Muller 1958)."""
-    uniforms(out, count, stream, sample, t, seed)
-    for j in range(0, count, 2 * RUN):
-        for i in range(j, j + RUN, lanes(out)):
-            radius = sqrt(-2.0 * log(1.0 - load(out + i)))
-            cosine, sine = cos_sin_turns(load(out + (i + RUN)))
-            store(out + i, radius * cosine)
-            store(out + (i + RUN), radius * sine)
+    """Standard normal numbers of a row, the same way."""
+    for j in range(0, count, GROUP):
+        normal_group(out + j, j, stream, sample, t, seed)

@@ -1,6 +1,7 @@
 """One training step as every worker of a team sees it.
 
-A worker takes its rows of the batch through feed, loss and delta without meeting anybody; then all meet; then it
+A worker takes its rows of the batch through feed, loss and delta without meeting anybody (but for batch
+normalization, whose statistics are of all rows); then all meet; then it
 takes its share of the weights through gradient and update; then all meet again. Batches of more rows than the
 workspace holds go through in parts, their gradients added up in order before the one update.
 """
@@ -9,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastnn_kernels import activation, dense, optimizer, output
+from fastnn_kernels import dense, optimizer, output, rowwise, weight_noise
 from fastnn_kernels.gradient import gradients
 from fastnn_kernels.jit import kernel
 from fastnn_kernels.layout import ACTIVATION, STRIDE, A
@@ -17,19 +18,33 @@ from fastnn_kernels.machine import UNIT
 from fastnn_kernels.native import lanes, load, store
 from fastnn_kernels.team import GOES_ON, STOPPED, agreed, decide, meet, raise_flag
 from fastnn_kernels.update import update_all
-from fastnn_kernels.work import COLUMNS_IN, LAYERS, LOSSES, NORMALIZED, OPTIMIZER, ROWS, at, scratch, share
+from fastnn_kernels.work import (
+    COLUMNS_IN,
+    LAYERS,
+    LOSSES,
+    NORMALIZED,
+    OPTIMIZER,
+    ROWS,
+    RUNNING_SIZE,
+    at,
+    scratch,
+    share,
+)
 
 
 class Now(NamedTuple):
     """The moment of a pass through the network. Random numbers and normalization depend on it.
 
     t: the number of the step, from 1; start: position in the order of the pass's row 0; is_training: whether there is
-    noise.
+    noise; rows: of the whole pass, which workers rank = 0 to size divide among themselves.
     """
 
     t: int
     start: int
     is_training: bool
+    rows: int
+    rank: int
+    size: int
 
 
 @kernel
@@ -57,18 +72,24 @@ def gather(work, first, last, now):
 
 @kernel
 def feed_hidden(work, first, last, now):
-    """Gather the rows first to last and feed them through all layers; the last one keeps its logits."""
+    """Gather the rows first to last and feed them through all layers; the last one keeps its logits.
+
+    False where the team is told to leave.
+    """
     gather(work, first, last, now)
     layers = work.numbers[LAYERS]
     for layer in range(1, layers):
-        dense.feed(work, layer, first, last, at(work, layer, ACTIVATION), now)
-    dense.feed(work, layers, first, last, activation.LINEAR, now)
+        if not dense.feed(work, layer, first, last, at(work, layer, ACTIVATION), now):
+            return False
+    return dense.feed(work, layers, first, last, rowwise.before_output(at(work, layers, ACTIVATION)), now)
 
 
 @kernel
 def _backward_rows(work, rank, first, last, now):
     for layer in range(work.numbers[LAYERS] - 1, 0, -1):
-        dense.delta(work, layer, first, last, now, scratch(work, rank))
+        if not dense.delta(work, layer, first, last, now, scratch(work, rank)):
+            return False
+    return True
 
 
 @kernel
@@ -91,20 +112,26 @@ def step(work, rank, size, start, count, t):
     rates = optimizer.rates(work.numbers[OPTIMIZER], work.constants, t)
     rows = work.numbers[ROWS]
     loss, hits = 0.0, 0
+    if weight_noise.is_any(work):
+        weight_noise.disturb(work, rank, size, t)
+        if not meet(work.words, size):
+            return STOPPED, loss, hits
     parts = (count + rows - 1) // rows
     for part in range(parts):
         begin = start + part * rows
         here = min(rows, count - part * rows)
         units_first, units_last = share((here + UNIT - 1) // UNIT, rank, size)
         first, last = units_first * UNIT, min(units_last * UNIT, here)
-        if first < last:
-            now = Now(t, begin, True)
-            feed_hidden(work, first, last, now)
+        if first < last or work.numbers[RUNNING_SIZE] > 0:  # batch normalization meets everybody
+            now = Now(t, begin, work.numbers[OPTIMIZER] != optimizer.NONE, here, rank, size)
+            if not feed_hidden(work, first, last, now):
+                return STOPPED, loss, hits
             found, finite = output.losses(work, first, last, begin, count)
             hits += found
             if not finite:
                 raise_flag(work.words)
-            _backward_rows(work, rank, first, last, now)
+            if not _backward_rows(work, rank, first, last, now):
+                return STOPPED, loss, hits
         if rank == 0:
             decide(work.words)
         if not meet(work.words, size):
@@ -114,7 +141,7 @@ def step(work, rank, size, start, count, t):
             return state, loss, hits
         if rank == 0:
             loss += sum_losses(work, here)
-        gradients(work, rank, size, rates, here, part == 0, part == parts - 1, begin + here)
+        gradients(work, rank, size, rates, here, part == 0, part == parts - 1, begin + here, t)
         if not meet(work.words, size):
             return STOPPED, loss, hits
     state = GOES_ON

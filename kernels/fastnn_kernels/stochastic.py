@@ -16,10 +16,10 @@ cost more than updating both.
 
 import numpy as np
 
-from fastnn_kernels import activation, dense, output
+from fastnn_kernels import activation, dense, output, rowwise
 from fastnn_kernels.dense import FROM_TARGET, FROM_ZERO
 from fastnn_kernels.jit import kernel
-from fastnn_kernels.layout import ACTIVATION, DEPTH, N_IN, N_OUT, STRIDE, WIDTH, A, B, D, T, W
+from fastnn_kernels.layout import ACTIVATION, DEPTH, N_IN, N_OUT, STRIDE, WIDTH, A, B, D, T, W, Z
 from fastnn_kernels.native import (
     fill,
     first_lanes,
@@ -88,7 +88,12 @@ def _activate_row(work, layer, row):
     """The activation of a row, in place; its padding becomes 0, since it would reach that of the weights."""
     a = work.space + (at(work, layer, A) + row * at(work, layer, STRIDE))
     n_out, width, n = at(work, layer, N_OUT), at(work, layer, WIDTH), lanes(a)
-    act = activation.LINEAR if layer == work.numbers[LAYERS] else at(work, layer, ACTIVATION)
+    act = at(work, layer, ACTIVATION)
+    if layer == work.numbers[LAYERS]:
+        act = rowwise.before_output(act)
+    rowwise.keep_z(work, layer, row, 1, 0, width)
+    if act == activation.CUSTOM:
+        rowwise.feed_custom(work, layer, row, row + 1)
     activation.feed(act, work.betas[layer], a, 0, 1, width)
     for j in range(n_out - n_out % n, width, n):
         store(a + j, select(first_lanes(a, n_out - j), load(a + j), 0.0))
@@ -121,8 +126,10 @@ def _delta_row(work, layer, row):
         columns = min(panel, width - column)
         transposed = work.space + (at(work, above, T) + column * depth)
         _times_panel(d, n_out, transposed, columns, dx + column, dx + column)
-    a = work.space + (at(work, layer, A) + row * stride)
-    activation.delta(at(work, layer, ACTIVATION), work.betas[layer], dx, a, 0, 1, width)
+    a, act = work.space + (at(work, layer, Z) + row * stride), at(work, layer, ACTIVATION)
+    activation.delta(act, work.betas[layer], dx, a, 0, 1, width)
+    if act == activation.CUSTOM:
+        rowwise.delta(work, layer, row, row + 1)
 
 
 @kernel
@@ -223,7 +230,7 @@ def _block(work, start, rows, t):
     """The steps of `rows` samples from position `start` of the order, t steps before them; (loss, hits, finite)."""
     inputs = work.space + work.numbers[BLOCK]
     gram = inputs + at(work, 0, WIDTH) * work.numbers[ROWS]
-    now = Now(t + 1, start, True)
+    now = Now(t + 1, start, True, rows, 0, 1)
     gather(work, 0, rows, now)
     dense.feed(work, 1, 0, rows, activation.LINEAR, now)
     _gram(work, rows, inputs, gram)

@@ -12,7 +12,7 @@ import numpy as np
 
 from fastnn_kernels import optimizer, penalty
 from fastnn_kernels.jit import kernel
-from fastnn_kernels.layout import DEPTH, WIDTH, B, W
+from fastnn_kernels.layout import BETA, DEPTH, GAMMA, NO_NORM, NORM, WIDTH, B, W
 from fastnn_kernels.native import fill, fma, lanes, load, maximum, minimum, select, store, sum_lanes
 from fastnn_kernels.native.atomic import store_release
 from fastnn_kernels.team import CLIPPED, DIVERGED, GOES_ON, STOPPED, meet
@@ -121,4 +121,7 @@ def update_all(work, rank, size, rates):
         weights, width = at(work, layer, DEPTH) * at(work, layer, WIDTH), at(work, layer, WIDTH)
         _update_share(work, rank, size, rates, factor, at(work, layer, W), weights, True)
         _update_share(work, rank, size, rates, factor, at(work, layer, B), width, False)
+        if at(work, layer, NORM) != NO_NORM:
+            _update_share(work, rank, size, rates, factor, at(work, layer, GAMMA), width, False)
+            _update_share(work, rank, size, rates, factor, at(work, layer, BETA), width, False)
     return GOES_ON if meet(work.words, size) else STOPPED

@@ -24,7 +24,7 @@ SCRATCH_SIZE = 8
 PARAMETERS = 9  # elements of the flat parameter vector
 COLUMNS_IN = 10  # columns of the data
 NORMALIZED = 11  # whether shift and scale are applied to the data
-SEED = 12  # of the shuffles
+SEED = 12  # of the shuffles and of noise
 SHUFFLED = 13  # whether every epoch has a new order
 SAMPLES = 14  # rows that take part
 STOCHASTIC = 15  # whether steps are of one sample, as stochastic.py does them
@@ -32,7 +32,10 @@ BLOCK = 16  # offset of stochastic.py's scratch in the workspace
 KEPT_AT = 17  # the step after which the weights were last kept
 WEIGHTED = 18  # whether samples have weights
 CUSTOM_LOSS = 19  # address of the user's loss, see loss.py
-NUMBERS = 20
+RUNNING_SIZE = 20  # elements of the running averages; 0 where no layer has batch normalization
+SUBNETWORK = 21  # whether steps are of a part of the network: NEVER, PER_BATCH or PER_EPOCH of noise.py
+STATES = 22  # vectors of state that the optimizer has, where they are
+NUMBERS = 23
 
 LABELS, DENSE = 0, 1
 NOTHING, CLASSES, BINARY = 0, 1, 2
@@ -42,12 +45,14 @@ class Arrays(NamedTuple):
     """What Python passes, in this order as addresses. float: the dtype of the network.
 
     table, numbers: int64; betas: float64, a constant per row of the table; constants: float64, see optimizer.py;
-    params, gradient, kept: float, flat; state: float, flat vectors behind each other, as many as the optimizer
-    has, and one more where there is an average; space: float, the workspace; X: float (samples, n_in), C order; shift,
-    scale: float (n_in,); labels: int32 (samples,) and targets: float (samples, n_out), one of them empty; samples:
-    int64, rows of X that take part; order: int64, as long as samples; indices: int64 (n_in,) where steps are of one
-    sample; words: int64, see team.py; loss_constants: float64, see loss.py; weights: float (samples,) where
-    samples have them.
+    params, gradient, kept: float, flat; state: float, flat vectors behind each other, as many as the optimizer has, and
+    one more where there is an average; space: float, the workspace; X: float (samples, n_in), C order; shift, scale:
+    float (n_in,); labels: int32 (samples,) and targets: float (samples, n_out), one of them empty; samples: int64, rows
+    of X that take part; order: int64, as long as samples; indices: int64 (n_in,) where steps are of one sample; words:
+    int64, see team.py; loss_constants: float64, see loss.py; weights: float (samples,) where samples have them; norms:
+    float64, norm.CONSTANTS per row of the table; running, kept_running: float, see layout.RUNNING; noise: float64,
+    noise.CONSTANTS per row of the table; inner: int64, addresses of a small network's Arrays, and units: int64, of a
+    small network: see subnetwork.py.
     """
 
     table: np.ndarray
@@ -70,6 +75,12 @@ class Arrays(NamedTuple):
     words: np.ndarray
     loss_constants: np.ndarray
     weights: np.ndarray
+    norms: np.ndarray
+    running: np.ndarray
+    kept_running: np.ndarray
+    noise: np.ndarray
+    inner: np.ndarray
+    units: np.ndarray
 
     def addresses(self) -> np.ndarray:
         """int64, one address an array. They hold as long as this object lives.
@@ -102,6 +113,12 @@ class Work(NamedTuple):
     words: object
     loss_constants: object
     weights: object
+    norms: object
+    running: object
+    kept_running: object
+    noise: object
+    inner: object
+    units: object
 
 
 @inline
@@ -129,6 +146,12 @@ def open_work(params, addresses):
         pointer(np.int64, a[17]),
         pointer(np.float64, a[18]),
         pointer(params, a[19]),
+        pointer(np.float64, a[20]),
+        pointer(params, a[21]),
+        pointer(params, a[22]),
+        pointer(np.float64, a[23]),
+        pointer(np.int64, a[24]),
+        pointer(np.int64, a[25]),
     )
 
 

@@ -96,6 +96,11 @@ def test_same_seed_same_model(tmp_path):
         np.testing.assert_array_equal(b, b2)
 
 
+def test_dropout_of_the_hidden_layers(tmp_path):
+    fastnn("train", *QUICK, "--dropout", "0.2", folder=tmp_path)
+    assert [layer.dropout for layer in fn.MLP.load(tmp_path / "model.safetensors").layers] == [fn.Dropout(0.2), None]
+
+
 def test_quiet_prints_nothing(tmp_path):
     assert fastnn("train", *QUICK, "--quiet", folder=tmp_path) == ""
 
@@ -109,6 +114,21 @@ def test_regression_in_the_units_of_the_target(table):
     predicted = np.loadtxt(table / "predictions.csv", delimiter=",", skiprows=1)
     assert (table / "predictions.csv").read_text().startswith("output_1\n")
     assert abs(predicted.mean() - 5e4) < 2e3
+
+
+def test_counts_are_learned_and_predicted_as_counts(tmp_path):
+    random = np.random.Generator(np.random.Philox(5))
+    X = random.uniform(-1, 1, size=(600, 2))
+    counts = random.poisson(np.exp(X @ [1.0, -1.0] + 3))
+    with (tmp_path / "counts.csv").open("w", newline="") as stream:
+        csv.writer(stream).writerows([["a", "b", "n"], *([*x, n] for x, n in zip(X, counts, strict=True))])
+    options = ("--task", "regress", "--loss", "poisson", "--layers", "16", "--epochs", 60, "--learning-rate", 0.01)
+    out = fastnn("train", "counts.csv", *options, folder=tmp_path)
+    assert number(r"test R\^2", out) >= 0.8
+    assert "deviation" not in out
+    fastnn("predict", "model.safetensors", "counts.csv", folder=tmp_path)
+    predicted = np.loadtxt(tmp_path / "predictions.csv", delimiter=",", skiprows=1)
+    assert predicted.mean() == pytest.approx(counts.mean(), rel=0.1)
 
 
 def test_text_labels_and_tables_of_features_alone(table):
@@ -169,6 +189,7 @@ def called(monkeypatch, capsys):
         (["train", "one.csv"], "one.csv holds one class only: 7"),
         (["evaluate", "nowhere.safetensors"], "there is no file nowhere.safetensors"),
         (["evaluate", "price.csv"], "price.csv is damaged or no fastnn model"),
+        (["train", "price.csv", "--norm", "group"], "unknown norm 'group'"),
         (["predict", "price.csv", "price.csv", "--output", "."], "cannot write .: it is a folder"),
     ],
 )
@@ -179,6 +200,11 @@ def test_errors_are_one_line_before_any_file_is_written(called, table, arguments
     code, err = called(arguments, table)
     assert (code, err.count("\n"), err[: len(message) + 7]) == (1, 1, f"error: {message}")
     assert set(table.iterdir()) == before
+
+
+def test_norm_of_the_hidden_layers(tmp_path):
+    fastnn("train", *QUICK, "--norm", "batch", folder=tmp_path)
+    assert [layer.norm for layer in fn.MLP.load(tmp_path / "model.safetensors").layers] == [fn.BatchNorm(), None]
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,12 @@ LAYERS = [
     fn.Dense(5, "softplus"),
     fn.Dense(4, fn.Threshold("straight_through")),
     fn.Dense(5, "relu"),
+    fn.Dense(5, "gelu"),
+    fn.Dense(5, "silu"),
+    fn.Dense(5, "hard_sigmoid"),
+    fn.Dense(5, "hard_tanh"),
+    fn.Dense(5, "hard_swish"),
+    fn.Dense(5, "noisy_relu"),
     fn.Dense(3, "linear"),
 ]
 

@@ -29,10 +29,16 @@ HIDDEN = {
     "leaky_relu": fn.LeakyReLU(0.2),
     "elu": fn.ELU(0.7),
     "softplus": fn.Softplus(),
+    "noisy_relu": fn.NoisyReLU(),
+    "gelu": fn.GELU(),
+    "silu": fn.SiLU(),
+    "hard_sigmoid": fn.HardSigmoid(),
+    "hard_tanh": fn.HardTanh(),
+    "hard_swish": fn.HardSwish(),
 }
 OUTPUTS = {**HIDDEN, "softmax": fn.Softmax()}
-PAIRS = [(output, loss) for output in OUTPUTS for loss in ("mse", "half_mse", "mae")]
-PAIRS += [("sigmoid", "binary_cross_entropy"), ("softmax", "cross_entropy")]
+PAIRS = [(output, loss) for output in OUTPUTS for loss in ("mse", "half_mse", "mae", "huber")]
+PAIRS += [("sigmoid", "binary_cross_entropy"), ("softmax", "cross_entropy"), ("linear", "poisson")]
 MARGIN = 1e-3  # the distance to kinks of activations and of mae
 
 
@@ -46,9 +52,17 @@ def targets(rng, rows, n_out, output, loss):
         return rng.random((rows, n_out))
     if loss == "cross_entropy":
         return np.eye(n_out)[rng.integers(0, n_out, rows)]
+    if loss == "poisson":
+        return rng.integers(0, 4, (rows, n_out)).astype(np.float64)
     if loss == "binary_cross_entropy":
         return rng.integers(0, 2, (rows, n_out)).astype(np.float64)
     return data(rng, (rows, n_out))
+
+
+def away(loss, distance):
+    """Whether no output lies within MARGIN of a kink of the loss; huber's slope has one at delta = 1."""
+    kink = {"mae": 0.0, "huber": 1.0}.get(loss)
+    return kink is None or abs(distance - kink).min() > MARGIN
 
 
 def drawn(rng, sizes, rows, hidden, output, loss):
@@ -62,7 +76,7 @@ def drawn(rng, sizes, rows, hidden, output, loss):
             targets(rng, rows, sizes[-1], output, loss),
         )
         yhat = ref.feedforward(weights, names, X)[-1][1]
-        if away_from_kinks(weights, names, X, MARGIN) and (loss != "mae" or abs(yhat - y).min() > MARGIN):
+        if away_from_kinks(weights, names, X, MARGIN) and away(loss, abs(yhat - y)):
             return weights, chosen, names, X, y
 
 

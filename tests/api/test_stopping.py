@@ -176,11 +176,12 @@ import json, os, signal, sys, threading, time
 import numpy as np
 import fastnn as fn
 
-batch_size, threads = int(sys.argv[1]), int(sys.argv[2])
+batch_size, threads, per = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 random = np.random.default_rng(0)
 X, y = random.normal(size=(5000, 20)).astype(np.float32), random.integers(0, 2, 5000)
 options = {"optimizer": "sgd", "batch_size": batch_size, "shuffle": False, "progress": False}
-new = lambda: fn.MLP([20, 40, 2], output="softmax")
+dropout = None if per == "none" else fn.Dropout(0.5, per)
+new = lambda: fn.MLP([20, 40, 2], output="softmax", dropout=dropout)
 new().fit(X, y, epochs=1, **options)  # compiled from here on
 
 net = new()
@@ -203,9 +204,12 @@ print(json.dumps({"same": same, "steps": state.steps, "left": left, "seconds": s
 """
 
 
-@pytest.mark.parametrize(("batch_size", "threads"), [(50, 2), (1, 1)])
-def test_ctrl_c_stops_after_a_whole_step(batch_size, threads):
-    told = json.loads(python(INTERRUPTED, batch_size, threads).stdout)
+@pytest.mark.parametrize(
+    ("batch_size", "threads", "dropout_per"),
+    [(50, 2, "none"), (1, 1, "none"), (50, 2, "sample"), (50, 2, "batch"), (50, 2, "epoch")],
+)
+def test_ctrl_c_stops_after_a_whole_step(batch_size, threads, dropout_per):
+    told = json.loads(python(INTERRUPTED, batch_size, threads, dropout_per).stdout)
     assert told["same"]
     assert told["steps"] > 0
     assert told["left"] == []

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import workloads
-from bench.workloads import WORKLOADS, Workload, find, parse
+from fastnn.bench import workloads
+from fastnn.bench.workloads import WORKLOADS, Workload, find, parse
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -71,7 +71,7 @@ def test_parse_errors(arguments, message):
 
 
 def test_find_names_what_there_is():
-    with pytest.raises(ValueError, match=r"'tiny'; there are tiny-b1, mnist-b1"):
+    with pytest.raises(ValueError, match=r"'tiny'; did you mean 'tiny-b1'"):
         find("tiny")
 
 
@@ -112,6 +112,6 @@ def test_mnist_is_read_from_the_given_folder(tmp_path, monkeypatch):
 
 
 def test_workloads_import_no_peer():
-    code = "import sys, bench.workloads; print(*sorted({'torch', 'jax', 'sklearn'} & set(sys.modules)))"
+    code = "import sys, fastnn.bench.workloads; print(*sorted({'torch', 'jax', 'sklearn'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""

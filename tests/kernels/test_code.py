@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+from helpers import DTYPES
 from numba import njit, typeof
 
 from fastnn import session
@@ -11,7 +12,6 @@ from fastnn_kernels import dense, epoch, jit, machine
 from fastnn_kernels.native import address
 
 
-@njit(**jit.FLAGS)
 def product(a, b, c, depth, rows, width):
     p = address(a, 0)
     dense.product_rows(p, depth, 1, address(b, 0), width, address(c, 0), width, depth, rows, width, dense.FROM_ZERO, p)
@@ -27,17 +27,56 @@ def inner_loops(assembly):
     return [lines[first : last + 1] for first, last in inner]
 
 
-@pytest.mark.skipif(not machine.IS_X86, reason="reads the instructions of x86-64 processors")
-def test_tiles_stay_in_registers_in_the_inner_loop():
-    product.compile("void(f4[::1], f4[::1], f4[::1], i8, i8, i8)")
-    (assembly,) = product.inspect_asm().values()
-    products = [
-        loop for loop in inner_loops(assembly) if any(re.search(r"\sv?(fmadd\w+|mul)ps\s", line) for line in loop)
-    ]
-    most = max(sum(bool(re.search(r"\sv?(fmadd\w+|mul)ps\s", line)) for line in loop) for loop in products)
-    assert most >= 2 * 3 * machine.UNIT, "the tall tile's loop was not found"
-    for loop in products:
-        assert not [line for line in loop if "(%rsp" in line and re.search(r"%[xyz]mm", line)]
+def product_loops(function, signature, dtype):
+    """The inner loops of a compiled function that multiply vectors, each with its number of multiplications."""
+    function.compile(signature)
+    multiplication = re.compile(rf"\sv?(fmadd\w+|mul){'ps' if dtype == 'float32' else 'pd'}\s")
+    counted = [(loop, sum(map(bool, map(multiplication.search, loop)))) for loop in inner_loops(assembly_of(function))]
+    return [(loop, count) for loop, count in counted if count]
+
+
+def assembly_of(function):
+    (assembly,) = function.inspect_asm().values()
+    return assembly
+
+
+def spills(loop):
+    """The lines that move a vector register from or to the stack."""
+    return [line for line in loop if "(%rsp" in line and re.search(r"%[xyz]mm", line)]
+
+
+reads_x86 = pytest.mark.skipif(not machine.IS_X86, reason="reads the instructions of x86-64 processors")
+
+
+@reads_x86
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_no_loop_of_the_products_spills(dtype):
+    array = {"float32": "f4", "float64": "f8"}[dtype]
+    loops = product_loops(
+        njit(product, **jit.FLAGS), f"void({array}[::1], {array}[::1], {array}[::1], i8, i8, i8)", dtype
+    )
+    assert max(count for _, count in loops) >= 2 * 3 * machine.UNIT, "the tall tile's loop was not found"
+    assert not [spills(loop) for loop, _ in loops if spills(loop)]
+
+
+@reads_x86
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("vectors", [1, 2])
+@pytest.mark.parametrize("height", [1, 2, 3])
+def test_every_tile_stays_in_whole_registers(height, vectors, dtype):
+    tile = dense._product(height * machine.UNIT, vectors)
+
+    def one(a, b, c, depth, stride, k_stride):  # k_stride: no constant, as in product_rows
+        p = address(a, 0)
+        tile(p, depth, k_stride, address(b, 0), stride, address(c, 0), stride, depth, dense.FROM_ZERO, p)
+
+    array = {"float32": "f4", "float64": "f8"}[dtype]
+    loops = product_loops(njit(one, **jit.FLAGS), f"void({array}[::1], {array}[::1], {array}[::1], i8, i8, i8)", dtype)
+    assert any(count >= height * machine.UNIT * vectors for _, count in loops), "the tile's loop was not found"
+    register = {64: "%zmm", 32: "%ymm", 16: "%xmm"}[machine.VECTOR_BYTES]
+    for loop, _ in loops:
+        assert not spills(loop)
+        assert any(register in line for line in loop)
 
 
 def test_training_in_float32_has_no_vector_of_float64():

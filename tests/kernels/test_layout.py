@@ -5,7 +5,25 @@ import pytest
 from helpers import DTYPES, ODD_SIZES, random_weights
 
 from fastnn_kernels import layout, machine
-from fastnn_kernels.layout import DEPTH, STRIDE, WIDTH, A, B, D, T, W
+from fastnn_kernels.activation import CODES
+from fastnn_kernels.layout import (
+    BETA,
+    DEPTH,
+    DRAWS,
+    GAMMA,
+    RUNNING,
+    STATS,
+    STRIDE,
+    WIDTH,
+    XHAT,
+    A,
+    B,
+    D,
+    T,
+    W,
+    Z,
+)
+from fastnn_kernels.rng import GROUP
 
 NETWORKS = [(1, 1), (1, 1, 1), ODD_SIZES, ODD_SIZES[::-1], (784, 512, 512, 10), (1000, 1024, 511, 513, 3)]
 
@@ -15,8 +33,8 @@ def dtype(request):
     return np.dtype(request.param)
 
 
-def planned(sizes, dtype):
-    return layout.parameters(sizes, [0] * (len(sizes) - 1), dtype)
+def planned(sizes, dtype, activation=0):
+    return layout.parameters(sizes, [activation] * (len(sizes) - 1), dtype)
 
 
 def assert_apart(pieces, count):
@@ -41,10 +59,34 @@ def test_parameters_are_aligned_and_apart(sizes, dtype):
     assert_apart(pieces, plan.count)
 
 
+@pytest.mark.parametrize("rows", [1, 13, 128])
+@pytest.mark.parametrize("norm", [layout.BATCH_NORM, layout.LAYER_NORM])
+@pytest.mark.parametrize("sizes", NETWORKS)
+def test_normalized_layers_are_aligned_and_apart(sizes, norm, rows, dtype):
+    codes = [norm] * (len(sizes) - 2) + [layout.NO_NORM]
+    plan = layout.parameters(sizes, [0] * len(codes), dtype, codes)
+    space = layout.workspace(plan, rows, 2)
+    parameters, pieces, running = [], [(space.losses, rows)], []
+    for layer, row in enumerate(space.table[1:], start=1):
+        parameters += [(row[W], row[DEPTH] * row[WIDTH]), (row[B], row[WIDTH])]
+        pieces += [(row[column], space.rows * row[STRIDE]) for column in (A, D)]
+        if codes[layer - 1]:
+            parameters += [(row[GAMMA], row[WIDTH]), (row[BETA], row[WIDTH])]
+            stats = layout.BATCH_STATS * row[WIDTH] if norm == layout.BATCH_NORM else layout.LAYER_STATS * space.rows
+            pieces += [(row[XHAT], space.rows * row[STRIDE]), (row[STATS], stats)]
+            running += [(row[RUNNING], 2 * row[WIDTH])] * (norm == layout.BATCH_NORM)
+    assert_apart(parameters, plan.count)
+    assert_apart(pieces, space.count)
+    assert all(first * dtype.itemsize % machine.VECTOR_BYTES == 0 for first, _ in parameters + pieces)
+    if running:
+        assert_apart(running, plan.running)
+
+
+@pytest.mark.parametrize("activation", ["relu", "gelu", "noisy_relu"])
 @pytest.mark.parametrize(("rows", "stochastic"), [(1, False), (13, False), (128, False), (1, True)])
 @pytest.mark.parametrize("sizes", NETWORKS)
-def test_workspace_is_aligned_and_apart(sizes, rows, stochastic, dtype):
-    space = layout.workspace(planned(sizes, dtype), rows, 3, stochastic)
+def test_workspace_is_aligned_and_apart(sizes, rows, stochastic, activation, dtype):
+    space = layout.workspace(planned(sizes, dtype, CODES[activation]), rows, 3, stochastic)
     assert space.rows >= rows
     pieces = [(space.losses, rows)]
     panel = 2 * machine.lanes(dtype)
@@ -56,6 +98,12 @@ def test_workspace_is_aligned_and_apart(sizes, rows, stochastic, dtype):
         pieces += [(row[column], space.rows * row[STRIDE]) for column in ((A, D) if layer else (A,))]
         if layer > 1 and stochastic:
             pieces.append((row[T], row[WIDTH] * row[DEPTH]))
+        if layer and activation == "gelu":
+            pieces.append((row[Z], space.rows * row[STRIDE]))
+        else:
+            assert row[Z] == row[A]
+        if layer and activation == "noisy_relu":
+            pieces.append((row[DRAWS], space.rows // machine.UNIT * layout.round_up(row[WIDTH], GROUP)))
     assert all(first * dtype.itemsize % layout.ALIGNMENT == 0 for first, _ in pieces)
     assert_apart(pieces, space.count)
 

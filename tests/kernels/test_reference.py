@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 
 from fastnn_kernels import reference as ref
+from fastnn_kernels import reference_activation as curves
+from fastnn_kernels import reference_loss as loss_ref
 from fastnn_kernels import reference_optimizer
 
 ELEMENTWISE = ["linear", "threshold", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "softplus"]
+ELEMENTWISE += ["hard_sigmoid", "hard_tanh", "noisy_relu", "gelu", "silu", "hard_swish"]
 ACTIVATIONS = [*ELEMENTWISE, "softmax"]
 OUTPUT_AND_LOSS = [
     *((output, loss) for output in ACTIVATIONS for loss in ("mse", "half_mse", "mae")),
@@ -48,16 +51,16 @@ def test_course_gradient():
 def test_course_mean_squared_error():
     y = np.array([[5.1], [1.6], [2.3], [3.7]])
     yhat = np.array([[4.8], [0.9], [1.1], [5.1]])
-    assert ref.loss("mse", yhat, y) == pytest.approx(0.995, abs=1e-12)
-    assert ref.loss("half_mse", yhat, y) == pytest.approx(0.995 / 2, abs=1e-12)
-    assert ref.loss("mae", yhat, y) == pytest.approx(0.9, abs=1e-12)
+    assert loss_ref.loss("mse", yhat, y) == pytest.approx(0.995, abs=1e-12)
+    assert loss_ref.loss("half_mse", yhat, y) == pytest.approx(0.995 / 2, abs=1e-12)
+    assert loss_ref.loss("mae", yhat, y) == pytest.approx(0.9, abs=1e-12)
 
 
 def test_course_binary_cross_entropy():
     y = np.array([[1.0], [0.0], [0.0], [1.0]])
     yhat = np.array([[0.9], [0.5], [0.4], [0.2]])
     logits = np.log(yhat / (1 - yhat))
-    assert ref.loss("binary_cross_entropy", logits, y) / math.log(10) == pytest.approx(0.317, abs=5e-4)
+    assert loss_ref.loss("binary_cross_entropy", logits, y) / math.log(10) == pytest.approx(0.317, abs=5e-4)
 
 
 # Activations
@@ -74,23 +77,29 @@ def test_course_binary_cross_entropy():
         ("leaky_relu", -0.015, 2.0),
         ("elu", math.exp(-1.5) - 1, 2.0),
         ("softplus", math.log(1 + math.exp(-1.5)), math.log(1 + math.exp(2))),
+        ("hard_sigmoid", 0.25, 5 / 6),
+        ("hard_tanh", -1.0, 1.0),
+        ("noisy_relu", 0.0, 2.0),
+        ("gelu", -0.75 * (1 - math.erf(1.5 / math.sqrt(2))), 1 + math.erf(math.sqrt(2))),
+        ("silu", -1.5 / (1 + math.exp(1.5)), 2 / (1 + math.exp(-2))),
+        ("hard_swish", -0.375, 5 / 3),
     ],
 )
 def test_activation_at_two_points(name, below, above):
-    assert ref.activate(name, [-1.5, 2.0]) == pytest.approx([below, above], rel=1e-15)
+    assert curves.activate(name, [-1.5, 2.0]) == pytest.approx([below, above], rel=1e-15)
 
 
 def test_softmax():
     exponentials = [math.exp(z) for z in (-1.5, 0.25, 2)]
     expected = [e / sum(exponentials) for e in exponentials]
-    assert ref.activate("softmax", [[-1.5, 0.25, 2]])[0] == pytest.approx(expected, rel=1e-15)
-    assert ref.activate("softmax", [[-1001.5, -999.75, -998]])[0] == pytest.approx(expected, rel=1e-12)
+    assert curves.activate("softmax", [[-1.5, 0.25, 2]])[0] == pytest.approx(expected, rel=1e-15)
+    assert curves.activate("softmax", [[-1001.5, -999.75, -998]])[0] == pytest.approx(expected, rel=1e-12)
 
 
 def test_beta_is_the_callers():
-    assert ref.activate("leaky_relu", -2.0, 0.25) == -0.5
-    assert ref.derivative("leaky_relu", -2.0, 0.25) == 0.25
-    assert ref.activate("elu", -2.0, 3.0) == pytest.approx(3 * (math.exp(-2) - 1), rel=1e-15)
+    assert curves.activate("leaky_relu", -2.0, 0.25) == -0.5
+    assert curves.derivative("leaky_relu", -2.0, 0.25) == 0.25
+    assert curves.activate("elu", -2.0, 3.0) == pytest.approx(3 * (math.exp(-2) - 1), rel=1e-15)
     (_, a), *_ = ref.feedforward([(np.ones((1, 1)), np.zeros(1))], [("leaky_relu", 0.25)], [[-2.0]])
     assert a.tolist() == [[-0.5]]
 
@@ -98,22 +107,29 @@ def test_beta_is_the_callers():
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_activation_far_out_is_finite(name):
     z = np.array([[-1e300, -1e4, -800.0, 0.0, 800.0, 1e4]])
-    assert np.isfinite(ref.activate(name, z)).all()
+    assert np.isfinite(curves.activate(name, z)).all()
     if name != "softmax":
-        assert np.isfinite(ref.derivative(name, z)).all()
+        assert np.isfinite(curves.derivative(name, z)).all()
 
 
 @pytest.mark.parametrize("name", ELEMENTWISE)
 def test_derivative_by_finite_differences(name):
     z = np.linspace(-6, 6, 48)  # without 0, where some have a kink
     h = 1e-5
-    numeric = (ref.activate(name, z + h) - ref.activate(name, z - h)) / (2 * h)
-    assert np.allclose(ref.derivative(name, z), numeric, rtol=0, atol=difference_error(h, scale=6))
+    numeric = (curves.activate(name, z + h) - curves.activate(name, z - h)) / (2 * h)
+    assert np.allclose(curves.derivative(name, z), numeric, rtol=0, atol=difference_error(h, scale=6))
 
 
 @pytest.mark.parametrize("name", ["threshold", "relu", "leaky_relu"])
 def test_derivative_at_the_kink_is_that_below(name):
-    assert ref.derivative(name, 0.0) == ref.derivative(name, -1.0)
+    assert curves.derivative(name, 0.0) == curves.derivative(name, -1.0)
+
+
+def test_noisy_relu_adds_noise_of_the_variance_sigmoid():
+    z, normal = np.array([-1.0, 0.5, 4.0]), np.array([5.0, -0.25, -2.0])
+    noise = [math.sqrt(1 / (1 + math.exp(-x))) * n for x, n in zip(z, normal, strict=True)]
+    expected = [max(0.0, x + n) for x, n in zip(z, noise, strict=True)]
+    assert curves.noisy_relu(z, normal) == pytest.approx(expected, rel=1e-15)
 
 
 # Losses and backpropagation
@@ -157,7 +173,8 @@ def test_gradient_by_finite_differences(rng, hidden, output, loss):
     X = rng.normal(size=(6, 3))
     y = rng.random((6, 3))  # no target is a distribution: cross-entropy must hold for any
     h = 1e-5
-    smallest = min(np.abs(z).min() for z, _ in ref.feedforward(weights, activations, X))
+    outputs = [z for z, _ in ref.feedforward(weights, activations, X)]
+    smallest = min(np.abs(z - kink).min() for z in outputs for kink in curves.KINKS)
     assert smallest > 20 * h  # no unit sits so close to its kink that a difference crosses it
 
     def cost():
@@ -173,22 +190,22 @@ def test_gradient_by_finite_differences(rng, hidden, output, loss):
 
 def test_cross_entropies_are_the_logarithms_of_their_outputs(rng):
     z, y = rng.normal(size=(5, 3)), rng.random((5, 3))
-    p = ref.activate("sigmoid", z)
+    p = curves.activate("sigmoid", z)
     expected = -np.mean(y * np.log(p) + (1 - y) * np.log(1 - p))
-    assert ref.loss("binary_cross_entropy", z, y) == pytest.approx(expected, rel=1e-14)
-    expected = -np.mean(np.sum(y * np.log(ref.activate("softmax", z)), axis=1))
-    assert ref.loss("cross_entropy", z, y) == pytest.approx(expected, rel=1e-14)
+    assert loss_ref.loss("binary_cross_entropy", z, y) == pytest.approx(expected, rel=1e-14)
+    expected = -np.mean(np.sum(y * np.log(curves.activate("softmax", z)), axis=1))
+    assert loss_ref.loss("cross_entropy", z, y) == pytest.approx(expected, rel=1e-14)
 
 
 def test_cross_entropies_far_out_are_linear():
-    assert ref.loss("binary_cross_entropy", [[1e4, -1e4]], [[0.0, 1.0]]) == 1e4
-    assert ref.loss("cross_entropy", [[1e4, -1e4]], [[0.0, 1.0]]) == 2e4
+    assert loss_ref.loss("binary_cross_entropy", [[1e4, -1e4]], [[0.0, 1.0]]) == 1e4
+    assert loss_ref.loss("cross_entropy", [[1e4, -1e4]], [[0.0, 1.0]]) == 2e4
 
 
 def test_loss_averages():
     y, yhat = np.zeros((2, 4)), np.full((2, 4), 3.0)
-    assert [ref.loss(name, yhat, y) for name in ("mse", "half_mse", "mae")] == [9, 18, 3]
-    assert ref.loss("cross_entropy", np.zeros((2, 4)), np.eye(4)[:2]) == pytest.approx(math.log(4))
+    assert [loss_ref.loss(name, yhat, y) for name in ("mse", "half_mse", "mae")] == [9, 18, 3]
+    assert loss_ref.loss("cross_entropy", np.zeros((2, 4)), np.eye(4)[:2]) == pytest.approx(math.log(4))
 
 
 @pytest.mark.parametrize("hidden", ["tanh", "softmax"])
@@ -197,7 +214,7 @@ def test_softmax_with_cross_entropy_equals_its_jacobian(rng, hidden):
     weights = random_network(rng, [3, 4, 3])
     X, y = rng.normal(size=(1, 3)), np.eye(3)[:1]
     z, a = ref.feedforward(weights, [hidden, "softmax"], X)[-1]
-    delta = np.einsum("si,sij->sj", -y / a, ref.softmax_jacobian(z))
+    delta = np.einsum("si,sij->sj", -y / a, curves.softmax_jacobian(z))
     db = ref.gradient(weights, [hidden, "softmax"], "cross_entropy", X, y)[-1][1]
     assert np.allclose(db, delta[0], rtol=1e-14, atol=1e-15)
 
@@ -389,11 +406,11 @@ def test_initial_spreads():
 @pytest.mark.parametrize(
     "call",
     [
-        lambda: ref.activate("rellu", [0.0]),
-        lambda: ref.derivative("softmax", [[0.0]]),
-        lambda: ref.loss("msa", [[0.0]], [[0.0]]),
-        lambda: ref.loss_derivative("msa", [[0.0]], [[0.0]]),
-        lambda: ref.loss("mse", [0.0, 1.0], [[0.0], [1.0]]),
+        lambda: curves.activate("rellu", [0.0]),
+        lambda: curves.derivative("softmax", [[0.0]]),
+        lambda: loss_ref.loss("msa", [[0.0]], [[0.0]]),
+        lambda: loss_ref.loss_derivative("msa", [[0.0]], [[0.0]]),
+        lambda: loss_ref.loss("mse", [0.0, 1.0], [[0.0], [1.0]]),
         lambda: ref.penalty("l3", [], 1.0, 1),
         lambda: ref.penalty_gradient("l3", np.zeros((1, 1)), 1.0, 1),
         lambda: ref.gradient([(np.ones((1, 1)), np.ones(1))], ["tanh"], "cross_entropy", [[1.0]], [[1.0]]),

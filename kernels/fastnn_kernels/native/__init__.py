@@ -2,8 +2,7 @@
 
 from fastnn_kernels.native import operators as operators  # registers them with Numba
 from fastnn_kernels.native.across import lowest_one, mask_word, max_lanes, sum_lanes, transpose
-from fastnn_kernels.native.call import call_row
-from fastnn_kernels.native.pointer import Pointer, address, pointer
+from fastnn_kernels.native.pointer import Pointer, address, pointer, room
 from fastnn_kernels.native.tile import tile_load, tile_rank1, tile_rows, tile_store, tile_zero
 from fastnn_kernels.native.vector import (
     absolute,
@@ -15,6 +14,7 @@ from fastnn_kernels.native.vector import (
     fma,
     from_bits,
     has_estimates,
+    is_single,
     lanes,
     load,
     maximum,
@@ -26,6 +26,7 @@ from fastnn_kernels.native.vector import (
     sqrt,
     store,
     to_float,
+    with_sign,
 )
 
 __all__ = [
@@ -33,7 +34,6 @@ __all__ = [
     "absolute",
     "address",
     "bits",
-    "call_row",
     "estimate_inverse_root",
     "estimate_reciprocal",
     "fill",
@@ -41,6 +41,7 @@ __all__ = [
     "fma",
     "from_bits",
     "has_estimates",
+    "is_single",
     "lanes",
     "load",
     "lowest_one",
@@ -52,6 +53,7 @@ __all__ = [
     "pointer",
     "polynomial",
     "prefetch",
+    "room",
     "select",
     "sqrt",
     "store",
@@ -63,4 +65,5 @@ __all__ = [
     "tile_zero",
     "to_float",
     "transpose",
+    "with_sign",
 ]

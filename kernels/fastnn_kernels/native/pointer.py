@@ -12,6 +12,7 @@ import operator
 
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, models, register_model
 
@@ -61,6 +62,19 @@ def pointer(typingctx, like, number):
         return builder.inttoptr(value, context.get_value_type(out))
 
     return out(like, number), codegen
+
+
+@intrinsic(prefer_literal=True)
+def room(typingctx, like, count):
+    """Room for `count` elements (a literal number) of the dtype of `like`, gone when the calling function returns."""
+    if not isinstance(like, Pointer):
+        return None
+
+    def codegen(context, builder, sig, args):
+        element = context.get_data_type(like.dtype)
+        return cgutils.alloca_once(builder, element, size=count.literal_value)
+
+    return like(like, count), codegen
 
 
 @infer_global(operator.add)

@@ -272,6 +272,18 @@ def has_estimates(typingctx, v):
     return types.boolean(v), codegen
 
 
+@intrinsic
+def is_single(typingctx, v):
+    """Whether the vector holds float32: a compile-time constant."""
+    if not isinstance(v, Vec):
+        return None
+
+    def codegen(context, builder, sig, args):
+        return ir.Constant(ir.IntType(1), int(v.dtype == types.float32))
+
+    return types.boolean(v), codegen
+
+
 def _exact_root(builder, v, one):
     return builder.fdiv(one, call(builder, f"llvm.sqrt.{suffix(v.type)}", v.type, [v]))
 
@@ -297,6 +309,18 @@ def _choose(symbol):
 
 maximum = _choose(">")
 minimum = _choose("<")
+
+
+@intrinsic
+def with_sign(typingctx, v, of):
+    """The sizes of v with the signs of `of`."""
+    if not isinstance(v, Vec) or v != of:
+        return None
+
+    def codegen(context, builder, sig, args):
+        return call(builder, f"llvm.copysign.{suffix(native(v))}", native(v), list(args))
+
+    return v(v, of), codegen
 
 
 def _conversion(instruction, to_float):

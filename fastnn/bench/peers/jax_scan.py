@@ -12,8 +12,8 @@ from functools import partial
 
 import numpy as np
 
-from bench.peers import PeerTrainer, missing_package
-from bench.workloads import LEARNING_RATE, Workload
+from fastnn.bench.peers import PeerTrainer, missing_package
+from fastnn.bench.workloads import LEARNING_RATE, Workload
 
 BETA1, BETA2, EPS = 0.9, 0.999, 1e-8
 
@@ -48,7 +48,7 @@ def initial_state(workload: Workload, rng: np.random.Generator):
     """The parameters [(W, b), ...]; for Adam also its two averages and the step number."""
     parameters = [
         (
-            rng.standard_normal((a, b), workload.dtype) * np.sqrt(2 / a).astype(workload.dtype),
+            (rng.standard_normal((a, b)) * np.sqrt(2 / a)).astype(workload.dtype),
             np.zeros(b, workload.dtype),
         )
         for a, b in itertools.pairwise(workload.sizes)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from bench.peers import PeerTrainer, missing_package
-from bench.workloads import LEARNING_RATE, Workload
+from fastnn.bench.peers import PeerTrainer, missing_package
+from fastnn.bench.workloads import LEARNING_RATE, Workload
 
 
 def available() -> str | None:

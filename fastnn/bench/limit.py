@@ -1,7 +1,7 @@
 """The fused multiply-add limit of this machine, measured: what no product can exceed.
 
 Each core runs a loop of independent chains acc = acc x + y, a vector register each, as many as hide the latency; no
-memory is touched. `python -m bench.limit` prints the limit of one core and of all.
+memory is touched. `python -m fastnn.bench.limit` prints the limit of one core and of all.
 
 The vectors are LLVM values behind a Numba type, made here and not taken from the kernels: what is measured must not
 depend on what it judges.
@@ -12,6 +12,7 @@ from __future__ import annotations
 import platform
 import threading
 import time
+from collections.abc import Callable
 from functools import cache
 
 import llvmlite.binding as llvm
@@ -121,15 +122,15 @@ def run_chains(x, y, steps, address):
 
 @cache
 def compiled(dtype: str):
-    """The loop for float32 or float64: a function of its number of steps."""
+    """The loop for float32 or float64: a function of its number of steps and of the thread's."""
     number = np.dtype(dtype).type
     x, y = number(0.75), number(0.5)  # converges, so neither infinities nor denormals slow it down
 
-    def run(steps: int) -> None:
+    def run(steps: int, rank: int) -> None:
         out = np.empty(CHAINS * VECTOR_BYTES // x.itemsize, dtype)
         run_chains(x, y, steps, out.ctypes.data)
 
-    run(1)
+    run(1, 0)
     return run
 
 
@@ -141,33 +142,33 @@ def fma_limit(dtype: str = "float32", threads: int = 1, seconds: float = 0.002, 
     """Floating-point operations per second of `threads` cores at once: the best of some short rounds."""
     run = compiled(dtype)
     few = 10_000
-    steps = max(few, int(few * seconds / min(_elapsed(run, few, 1) for _ in range(rounds))))
-    fastest = min(_elapsed(run, steps, threads) for _ in range(rounds))
+    steps = max(few, int(few * seconds / min(elapsed(run, few, 1) for _ in range(rounds))))
+    fastest = min(elapsed(run, steps, threads) for _ in range(rounds))
     return flops_per_step(dtype) * steps * threads / fastest
 
 
-def _elapsed(run, steps: int, threads: int) -> float:
-    """Seconds from the common start until the last of the threads has finished."""
+def elapsed(run: Callable[[int, int], None], steps: int, threads: int) -> float:
+    """Seconds from the common start of run(steps, rank) until the last of the threads has finished."""
     barrier = threading.Barrier(threads)
     times = []
 
-    def work() -> None:
+    def work(rank: int) -> None:
         barrier.wait()
         start = time.perf_counter()
-        run(steps)
+        run(steps, rank)
         times.append((start, time.perf_counter()))
 
-    team = [threading.Thread(target=work) for _ in range(threads - 1)]
+    team = [threading.Thread(target=work, args=(rank,)) for rank in range(1, threads)]
     for thread in team:
         thread.start()
-    work()
+    work(0)
     for thread in team:
         thread.join()
     return max(end for _, end in times) - min(start for start, _ in times)
 
 
 def main() -> None:
-    from bench.environment import processors
+    from fastnn_kernels.machine import processors
 
     for dtype in ("float32", "float64"):
         for threads in sorted({1, processors()}):

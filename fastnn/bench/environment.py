@@ -9,6 +9,8 @@ import sys
 from collections.abc import Iterator
 from importlib import metadata
 
+from fastnn_kernels.machine import processors
+
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -18,11 +20,6 @@ THREAD_VARIABLES = (
     "NUMBA_NUM_THREADS",
 )
 PACKAGES = ("fastnn-numba", "numba", "llvmlite", "numpy", "torch", "jax", "jaxlib", "scikit-learn")
-
-
-def processors() -> int:
-    """Processors that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextlib.contextmanager

@@ -1,8 +1,8 @@
 """Taking turns: every peer in a process of its own, one of them working at a time.
 
-A process is born confined to its processors and threads (bench.environment), prepares a workload when told to, and
-trains when it is its turn; between turns it sleeps. A round gives each peer one turn, so that whatever slows the
-machine for a while slows all of them.
+A process is born confined to its processors and threads (environment.py), prepares a workload when told to, and trains
+when it is its turn; between turns it sleeps. A round gives each peer one turn, so that whatever slows the machine for a
+while slows all of them.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
+from typing import Any
 
-from bench.environment import confined
-from bench.peers import PEERS, PeerTrainer
-from bench.workloads import Workload
+from fastnn.bench.environment import confined
+from fastnn.bench.peers import PEERS
+from fastnn.bench.workloads import Workload
 
 SHORTEST_TURN = 0.2
 """Seconds: a turn repeats epochs until it lasts so long."""
@@ -178,7 +179,7 @@ class Worker:
 
     def __init__(self, peer: str, threads: int) -> None:
         self.peer, self.threads = peer, threads
-        self.trainer: PeerTrainer | None = None
+        self.trainer: Any = None  # a PeerTrainer once prepared
         self.count = 1  # epochs in a turn
 
     def prepare(self, workload: Workload) -> tuple[float, str | None]:
@@ -214,6 +215,6 @@ class Worker:
         self.trainer = None
 
     def limit(self, dtype: str) -> float:
-        from bench.limit import fma_limit
+        from fastnn.bench.limit import fma_limit
 
         return fma_limit(dtype, self.threads)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from bench.peers import PeerTrainer, missing_package
-from bench.workloads import LEARNING_RATE, Workload
+from fastnn.bench.peers import PeerTrainer, missing_package
+from fastnn.bench.workloads import LEARNING_RATE, Workload
 
 
 def available() -> str | None:
@@ -22,7 +24,7 @@ class Trainer(PeerTrainer):
         self.net = fn.MLP(list(workload.sizes), activation="relu", output=output, seed=0, dtype=workload.dtype)
         optimizer = fn.SGD(lr=LEARNING_RATE) if workload.optimizer == "sgd" else fn.Adam(lr=LEARNING_RATE)
         self.X, self.y = X, y
-        self.options = {
+        self.options: dict[str, Any] = {
             "loss": workload.loss,
             "optimizer": optimizer,
             "batch_size": workload.batch,

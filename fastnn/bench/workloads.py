@@ -12,9 +12,10 @@ import itertools
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
+
+from fastnn.errors import InputError, unknown_name
 
 LEARNING_RATE = 1e-3
 """For every workload and optimizer: small enough that no run diverges, whose NaNs would be timed instead."""
@@ -32,7 +33,7 @@ class Workload:
 
     name: str
     sizes: tuple[int, ...]
-    batch: int | Literal["full"]
+    batch: int | str
     samples: int
     optimizer: str
     loss: str = "cross_entropy"
@@ -41,22 +42,22 @@ class Workload:
 
     def __post_init__(self) -> None:
         if len(self.sizes) < 2 or min(self.sizes) < 1:
-            raise ValueError(f"a network needs at least two sizes of 1 or more, not {self.sizes}")
+            raise InputError(f"a network needs at least two sizes of 1 or more, not {self.sizes}")
         if self.batch != "full" and (not isinstance(self.batch, int) or self.batch < 1):
-            raise ValueError(f"batch must be 1 or more samples or 'full', not {self.batch!r}")
+            raise InputError(f"batch must be 1 or more samples or 'full', not {self.batch!r}")
         if self.samples < 1:
-            raise ValueError(f"samples must be 1 or more, not {self.samples}")
+            raise InputError(f"samples must be 1 or more, not {self.samples}")
         if self.optimizer not in OPTIMIZERS:
-            raise ValueError(f"optimizer must be one of {', '.join(OPTIMIZERS)}, not {self.optimizer!r}")
+            raise InputError(f"optimizer must be one of {', '.join(OPTIMIZERS)}, not {self.optimizer!r}")
         if self.loss not in LOSSES:
-            raise ValueError(f"loss must be one of {', '.join(LOSSES)}, not {self.loss!r}")
+            raise InputError(f"loss must be one of {', '.join(LOSSES)}, not {self.loss!r}")
         if self.dtype not in ("float32", "float64"):
-            raise ValueError(f"dtype must be float32 or float64, not {self.dtype!r}")
+            raise InputError(f"dtype must be float32 or float64, not {self.dtype!r}")
 
     @property
     def rows(self) -> int:
         """Samples in a batch, as a number."""
-        return self.samples if self.batch == "full" else min(self.batch, self.samples)
+        return self.samples if isinstance(self.batch, str) else min(self.batch, self.samples)
 
     @property
     def steps(self) -> int:
@@ -83,10 +84,10 @@ class Workload:
             X, y = read_mnist(self.samples)
             return X.astype(self.dtype), y
         rng = np.random.default_rng(seed)
-        X = rng.standard_normal((self.samples, self.sizes[0]), dtype=self.dtype)
+        X = rng.standard_normal((self.samples, self.sizes[0])).astype(self.dtype)
         if self.classifies:
             return X, self._labels(rng)
-        return X, rng.standard_normal((self.samples, self.sizes[-1]), dtype=self.dtype)
+        return X, rng.standard_normal((self.samples, self.sizes[-1])).astype(self.dtype)
 
     def _labels(self, rng: np.random.Generator) -> np.ndarray:
         """Random labels that hold every class, if there are samples enough: some peers count the classes in y."""
@@ -111,6 +112,8 @@ WORKLOADS = {
         Workload("mid-b256", (784, 1024, 1024, 10), 256, 4_096, "adam"),
         Workload("large-b512", (2048, 2048, 2048, 2048, 10), 512, 1_024, "adam"),
         Workload("full", (64, 256, 256, 10), "full", 8_192, "sgd"),
+        Workload("odd-b31", (783, 130, 11), 31, 8_192, "adam"),
+        Workload("odd-b250", (1000, 777, 3), 250, 4_096, "adam"),
     )
 }
 
@@ -118,11 +121,17 @@ WORKLOADS = {
 def find(name: str) -> Workload:
     """A listed workload by its name."""
     if name not in WORKLOADS:
-        raise ValueError(f"no workload is called {name!r}; there are {', '.join(WORKLOADS)}")
+        raise unknown_name("workload", name, WORKLOADS)
     return WORKLOADS[name]
 
 
-def parse(network: str, batch: int | str = 128, optimizer: str = "adam", samples: int | None = None) -> Workload:
+def parse(
+    network: str,
+    batch: int | str = 128,
+    optimizer: str = "adam",
+    samples: int | None = None,
+    dtype: str = "float32",
+) -> Workload:
     """A workload of any shape: network is "783-130-11", batch a number or "full".
 
     A network with one output learns by mse, any other classifies. By default an epoch has about 2 GFLOP, but 8 steps
@@ -131,20 +140,20 @@ def parse(network: str, batch: int | str = 128, optimizer: str = "adam", samples
     try:
         sizes = tuple(int(size) for size in network.split("-"))
     except ValueError:
-        raise ValueError(f"a network is sizes joined by hyphens, as 784-128-10, not {network!r}") from None
+        raise InputError(f"a network is sizes joined by hyphens, as 784-128-10, not {network!r}") from None
     if isinstance(batch, str) and batch != "full":
         if not batch.isdecimal():
-            raise ValueError(f"batch must be 1 or more samples or 'full', not {batch!r}")
+            raise InputError(f"batch must be 1 or more samples or 'full', not {batch!r}")
         batch = int(batch)
     loss = "mse" if sizes[-1] == 1 else "cross_entropy"
     name = f"{network} b{batch}"
-    workload = Workload(name, sizes, batch, 1 if samples is None else samples, optimizer, loss)
+    workload = Workload(name, sizes, batch, 1 if samples is None else samples, optimizer, loss, dtype=dtype)
     return workload if samples is not None else replace(workload, samples=_default_samples(workload))
 
 
 def _default_samples(workload: Workload) -> int:
     wanted = max(1, int(2e9) // workload.flops_per_sample)
-    if workload.batch == "full":
+    if isinstance(workload.batch, str):
         return min(wanted, 8_192)
     steps = max(8, wanted // workload.batch)
     return workload.batch * min(steps, 4_096)
@@ -155,7 +164,7 @@ def _default_samples(workload: Workload) -> int:
 
 def mnist_folder() -> Path | None:
     """The folder of MNIST's IDX files: in $FASTNN_DATA, or in shared/data beside the repository."""
-    base = Path(os.environ.get("FASTNN_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
+    base = Path(os.environ.get("FASTNN_DATA") or Path(__file__).resolve().parents[3] / "shared" / "data")
     for folder in (base / "mnist", base):
         if (folder / "train-images-idx3-ubyte.gz").exists():
             return folder
@@ -176,5 +185,5 @@ def _idx(path: Path, header: int, count: int) -> np.ndarray:
     with gzip.open(path) as file:
         content = file.read(header + count)
     if len(content) < header + count:
-        raise ValueError(f"{path} holds fewer than {count} values")
+        raise InputError(f"{path} holds fewer than {count} values")
     return np.frombuffer(content, np.uint8, count, header)

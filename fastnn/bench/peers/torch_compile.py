@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 
-from bench.peers import missing_package, torch_eager
+from fastnn.bench.peers import missing_package, torch_eager
 
 
 def available() -> str | None:

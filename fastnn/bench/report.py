@@ -8,8 +8,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.environment import machine, versions
-from bench.peers.turns import Comparison, Result
+from fastnn.bench.environment import machine, versions
+from fastnn.bench.turns import Comparison, Result
 
 COLUMNS = ("workload", "peer", "samples/s", "ratio", "GFLOP/s", "of limit", "start s")
 NOTE = (
@@ -41,7 +41,7 @@ def _figures(comparison: Comparison, result: Result) -> tuple[str, ...]:
 def left_out(comparisons: Sequence[Comparison]) -> list[str]:
     """A line for every peer that could not be measured, with the reason."""
     return [
-        f"{result.peer} is left out of {comparison.workload.name}, {_title(comparison.threads)}: {result.reason}"
+        f"{result.peer} is left out of {comparison.workload.name}, {title(comparison.threads)}: {result.reason}"
         for comparison in comparisons
         for result in comparison.results
         if result.reason is not None
@@ -53,7 +53,7 @@ def _by_threads(comparisons: Sequence[Comparison]) -> dict[int, list[Comparison]
     return {number: [c for c in comparisons if c.threads == number] for number in numbers}
 
 
-def _title(threads: int) -> str:
+def title(threads: int) -> str:
     return f"{threads} thread" + ("s" if threads > 1 else "")
 
 
@@ -64,7 +64,7 @@ def print_tables(comparisons: Sequence[Comparison], console) -> None:
 
     for threads, group in _by_threads(comparisons).items():
         limits = {c.workload.dtype: f"{c.limit / 1e9:.0f} GFLOP/s in {c.workload.dtype}" for c in group}
-        table = Table(title=f"{_title(threads)}; limit {', '.join(limits.values())}", box=SIMPLE, pad_edge=False)
+        table = Table(title=f"{title(threads)}; limit {', '.join(limits.values())}", box=SIMPLE, pad_edge=False)
         for i, column in enumerate(COLUMNS):
             table.add_column(column, justify="left" if i < 2 else "right", no_wrap=i > 0)
         for comparison in group:
@@ -127,27 +127,31 @@ def write_json(comparisons: Sequence[Comparison], path: Path) -> None:
 
 def write_markdown(comparisons: Sequence[Comparison], path: Path) -> None:
     """The page of results: machine, versions and the tables."""
-    facts = machine()
     lines = [
         "# Results",
         "",
-        f"{facts['processor']}, {facts['processors']} processors, {facts['system']}, Python {facts['python']}; "
-        + ", ".join(f"{name} {version}" for name, version in versions().items())
-        + ".",
+        facts(),
         "",
         f"Medians of interleaved rounds. {NOTE[0].upper()}{NOTE[1:]}",
     ]
     for threads, group in _by_threads(comparisons).items():
-        lines += ["", f"## {_title(threads).capitalize()}", "", _markdown_row(COLUMNS)]
+        lines += ["", f"## {title(threads).capitalize()}", "", markdown_row(COLUMNS)]
         lines += ["|---|---|" + "--:|" * (len(COLUMNS) - 2)]
-        lines += [_markdown_row(row) for comparison in group for row in rows(comparison)]
+        lines += [markdown_row(row) for comparison in group for row in rows(comparison)]
     reasons = left_out(comparisons)
     if reasons:
         lines += ["", *(f"- {reason}" for reason in reasons)]
     path.write_text("\n".join(lines) + "\n")
 
 
-def _markdown_row(cells: Sequence[str]) -> str:
+def facts() -> str:
+    """Machine and versions as a sentence."""
+    here = machine()
+    names = ", ".join(f"{name} {version}" for name, version in versions().items())
+    return f"{here['processor']}, {here['processors']} processors, {here['system']}, Python {here['python']}; {names}."
+
+
+def markdown_row(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
@@ -160,7 +164,7 @@ def write_plot(comparisons: Sequence[Comparison], path: Path) -> None:
     panels = figure.subplots(len(groups), squeeze=False)[:, 0]
     for axes, (threads, group) in zip(panels, groups.items(), strict=True):
         _draw(axes, group)
-        axes.set_title(_title(threads))
+        axes.set_title(title(threads))
     figure.savefig(path, dpi=150)
 
 

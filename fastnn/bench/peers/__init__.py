@@ -5,7 +5,7 @@ A module of this package offers
     available() -> str | None                    why it cannot be used here, or None
     Trainer(workload, X, y, threads)             a network, its optimizer, and the data where the library wants them
 
-and is imported only in a process of its own, which `bench.environment.confined` started.
+and is imported only in a process of its own, which `fastnn.bench.environment.confined` started.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import importlib
 
 import numpy as np
 
-from bench.workloads import Workload
+from fastnn.bench.workloads import Workload
 
 PEERS = {
-    "fastnn": "bench.peers.fastnn_peer",
-    "torch": "bench.peers.torch_eager",
-    "torch.compile": "bench.peers.torch_compile",
-    "jax": "bench.peers.jax_scan",
-    "sklearn": "bench.peers.sklearn_mlp",
+    "fastnn": "fastnn.bench.peers.fastnn_peer",
+    "torch": "fastnn.bench.peers.torch_eager",
+    "torch.compile": "fastnn.bench.peers.torch_compile",
+    "jax": "fastnn.bench.peers.jax_scan",
+    "sklearn": "fastnn.bench.peers.sklearn_mlp",
 }
 """The module of each peer, by the name that people use for it."""
 

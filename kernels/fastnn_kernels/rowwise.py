@@ -1,0 +1,86 @@
+"""Activations that take whole rows of a layer: noisy ReLU, whose numbers are drawn by rows, and the users' own.
+
+A user's function is machine code at an address: f(z, a, n) writes n outputs, g(z, d, n) multiplies n deltas by the
+derivative. Calling it once a row lets its loop run long. Both are applied before the output's other work, in the last
+layer too: noisy ReLU's outputs pass through the second max(0, a) of output.py unchanged, and own functions have none.
+"""
+
+from fastnn_kernels.activation import CUSTOM, LINEAR, NOISY_RELU
+from fastnn_kernels.elementary import sigmoid
+from fastnn_kernels.jit import kernel
+from fastnn_kernels.layout import DERIVATIVE, DRAWS, FUNCTION, N_OUT, STRIDE, WIDTH, A, D, Z
+from fastnn_kernels.machine import UNIT
+from fastnn_kernels.native import fill, fma, lanes, load, maximum, sqrt, store
+from fastnn_kernels.native.call import call
+from fastnn_kernels.rng import GROUP, normals
+from fastnn_kernels.rng import NOISY_RELU as STREAM
+from fastnn_kernels.work import SEED, at
+
+
+@kernel
+def applies(act, now):
+    """Whether a layer's activation is done here."""
+    return act == CUSTOM or (act == NOISY_RELU and now.is_training)
+
+
+@kernel
+def before_output(act):
+    """What the last layer's feed applies at once, where other activations wait for the loss."""
+    return act if act in (CUSTOM, NOISY_RELU) else LINEAR
+
+
+@kernel
+def keep_z(work, layer, first, rows, column, columns):
+    """Copy a block of pre-activations beside A, where the derivative needs them."""
+    if at(work, layer, Z) == at(work, layer, A):
+        return
+    stride = at(work, layer, STRIDE)
+    z = work.space + (at(work, layer, A) + first * stride + column)
+    kept = work.space + (at(work, layer, Z) + first * stride + column)
+    for _ in range(rows):
+        for j in range(0, columns, lanes(z)):
+            store(kept + j, load(z + j))
+        z = z + stride
+        kept = kept + stride
+
+
+@kernel
+def feed(work, layer, first, last, act, now):
+    """A of the rows first to last, from their pre-activations in A."""
+    if act == CUSTOM:
+        feed_custom(work, layer, first, last)
+    else:
+        _noisy_relu(work, layer, first, last, now)
+
+
+@kernel
+def _noisy_relu(work, layer, first, last, now):
+    """a = max(0, z + sqrt(sigmoid(z)) n), n standard normal. first is a multiple of UNIT: no thread shares the room."""
+    width, stride, seed = at(work, layer, WIDTH), at(work, layer, STRIDE), work.numbers[SEED]
+    room = (width + GROUP - 1) // GROUP * GROUP
+    noise = work.space + (at(work, layer, DRAWS) + first // UNIT * room)
+    z = work.space + (at(work, layer, A) + first * stride)
+    for row in range(first, last):
+        normals(noise, at(work, layer, N_OUT), STREAM + layer, work.order[now.start + row], now.t, seed)
+        for j in range(0, width, lanes(z)):
+            value = load(z + j)
+            store(z + j, maximum(fill(z, 0.0), fma(sqrt(sigmoid(value)), load(noise + j), value)))
+        z = z + stride
+
+
+@kernel
+def feed_custom(work, layer, first, last):
+    """A from Z by the user's function."""
+    n, stride, function = at(work, layer, N_OUT), at(work, layer, STRIDE), at(work, layer, FUNCTION)
+    for row in range(first, last):
+        offset = row * stride
+        call(function, work.space + (at(work, layer, Z) + offset), work.space + (at(work, layer, A) + offset), n)
+
+
+@kernel
+def delta(work, layer, first, last):
+    """D times the user's derivative."""
+    n, stride, function = at(work, layer, N_OUT), at(work, layer, STRIDE), at(work, layer, DERIVATIVE)
+    for row in range(first, last):
+        offset = row * stride
+        call(function, work.space + (at(work, layer, Z) + offset), work.space + (at(work, layer, D) + offset), n)
