@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastnn import checks, clipping, optimizers, penalties
+from fastnn import checks, clipping, norms, optimizers, penalties
 from fastnn.errors import DivergenceError, InputError
 from fastnn.progress import Silent
 from fastnn.reading import Reader
