@@ -80,3 +80,12 @@ def test_the_picture(rng, tmp_path):
     figure = fn.plots.learning_rate_search(result, tmp_path / "rates.png")
     assert (tmp_path / "rates.png").stat().st_size > 1000
     assert "suggestion" in figure.axes[0].get_legend().get_texts()[1].get_text()
+
+
+def test_running_averages_stay_as_they_are(rng):
+    X, y = problem(rng)
+    net = fn.MLP(SIZES, norm="batch")
+    net.fit(X, y, epochs=1, progress=False)
+    before = net.predict(X)
+    net.find_learning_rate(X, y, batch_size=32)
+    assert np.array_equal(net.predict(X), before)
