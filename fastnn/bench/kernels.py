@@ -149,7 +149,7 @@ def _gradient(params, addresses, layer, rows, repeats):
     work = open_work(params, addresses)
     rates = optimizer.rates(work.numbers[OPTIMIZER], work.constants, 1)
     for _ in range(repeats):
-        gradients(work, 0, 1, rates, rows, True, True, rows)
+        gradients(work, 0, 1, rates, rows, True, True, rows, 1)
 
 
 _COMPILED = {"feed": _feed, "delta": _delta, "gradient": _gradient}
