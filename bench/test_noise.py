@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 import fastnn as fn
-from bench.environment import processors
-from bench.workloads import LEARNING_RATE, WORKLOADS
+from fastnn.bench.workloads import LEARNING_RATE, WORKLOADS
+from fastnn_kernels.machine import processors
 
 WORKLOAD = WORKLOADS["mid-b256"]
 NOISES = {

@@ -73,7 +73,12 @@ OPERATIONS = {
     "sgd": 2,
     "momentum": 4,
     "nesterov": 6,
+    "adagrad": 9,
+    "rmsprop": 10,
     "adam": 16,
+    "adamw": 17,
+    "nadam": 19,
+    "amsgrad": 17,
 }
 """Operations an element, about, a multiply-add counted as two: what places a kernel in the roofline, no more."""
 
@@ -149,7 +154,7 @@ def _gradient(params, addresses, layer, rows, repeats):
     work = open_work(params, addresses)
     rates = optimizer.rates(work.numbers[OPTIMIZER], work.constants, 1)
     for _ in range(repeats):
-        gradients(work, 0, 1, rates, rows, True, True, rows)
+        gradients(work, 0, 1, rates, rows, True, True, rows, 1)
 
 
 _COMPILED = {"feed": _feed, "delta": _delta, "gradient": _gradient}
@@ -300,9 +305,8 @@ def _loss_setting(name: str, dtype: str) -> tuple[fn.MLP, Any, losses.Loss]:
 @njit(**FLAGS)
 def _update(code, constants, w, state, g, repeats):
     rates = optimizer.rates(code, address(constants, 0), 10)
-    s1 = address(state, 0)
     for _ in range(repeats):
-        optimizer.update(code, rates, address(w, 0), s1, s1 + w.size, address(g, 0), w.size)
+        optimizer.update(code, rates, address(w, 0), address(state, 0), w.size, address(g, 0), w.size)
 
 
 def update(name: str, dtype: str) -> Case:
@@ -311,7 +315,7 @@ def update(name: str, dtype: str) -> Case:
     code, constants, states = chosen.code, chosen.constants(), optimizer.states(chosen.code)
     random = np.random.default_rng(0)
     w, g = (random.standard_normal(UPDATED).astype(dtype) for _ in range(2))
-    state = np.full(max(states, 2) * UPDATED, 0.5, dtype)
+    state = np.full(max(states, 1) * UPDATED, 0.5, dtype)
     flops = float(UPDATED * OPERATIONS.get(name, OPERATIONS_OF_OTHERS))
     moved, working_set = (3 + 2 * states) * w.nbytes, (2 + states) * w.nbytes
 
