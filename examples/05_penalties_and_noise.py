@@ -1,0 +1,30 @@
+"""Against learning by heart: a large network on 200 samples.
+
+L2 adds lambda / (2 m) sum w^2 to the loss, L1 lambda / m sum abs(w), which pulls most weights to 0; noise on the
+inputs and dropout, where there is one, hide from the network what it could learn by heart. See the gap between
+validation and training loss; training loss without a penalty falls to nothing.
+"""
+
+from common import curves, digits, picture
+
+import fastnn as fn
+
+TECHNIQUES = {  # a name: options of the hidden layers, options of fit
+    "plain": ({}, {}),
+    "L2": ({}, {"penalty": fn.L2(1.0)}),
+    "L1": ({}, {"penalty": fn.L1(0.1)}),
+    "noise": ({}, {"augment": fn.augment.Noise(0.3)}),
+}
+if "dropout" in fn.Dense.__dataclass_fields__:
+    TECHNIQUES["dropout"] = ({"dropout": 0.5}, {})
+
+if __name__ == "__main__":
+    X, X_test, y, y_test = digits(test=0.888)
+    lines = {}
+    for name, (layer_options, fit_options) in TECHNIQUES.items():
+        hidden = [fn.Dense(256, "relu", **layer_options) for _ in range(2)]
+        net = fn.MLP(64, [*hidden, fn.Dense(10, "softmax")], seed=0)
+        history = net.fit(X, y, epochs=100, batch_size=32, validation=(X_test, y_test), progress=False, **fit_options)
+        lines[name] = (history.validation_loss, fn.overfitting_gap(history))
+        print(f"{name:8} test accuracy {history.validation_accuracy[-1]:.3f}")
+    curves(picture(__file__), ("Validation loss", "Validation loss - training loss"), lines, log=False)
