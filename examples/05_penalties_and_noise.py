@@ -2,8 +2,8 @@
 
 L2 adds lambda / (2 m) sum w^2 to the loss, L1 lambda / m sum abs(w), which pulls most weights to 0; noise on the
 inputs and dropout, where there is one, hide from the network what it could learn by heart. See that the
-plain network's validation loss turns and rises, that noise keeps it falling, and that mild penalties change little here:
-ten times as strong, they cost more than they bring.
+plain network's validation loss turns and rises, that noise keeps it falling, and that mild penalties change little
+here: ten times as strong, they cost more than they bring.
 """
 
 from common import curves, digits, picture
