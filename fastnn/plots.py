@@ -96,17 +96,21 @@ def diagnostics(looks: Diagnostics, path: str | os.PathLike[str] | None = None) 
     """
     if not looks.layers:
         raise InputError("the diagnostics have no epochs to draw: give them to fit as a callback first")
-    figure, panels = _canvas(4)
-    names = ("gradient_norm", "saturated", "dead", "weight_deviation")
-    titles = ("Gradient norm", "Saturated units", "Dead ReLUs", "Deviation of weights")
-    for axes, name, title in zip(panels, names, titles, strict=True):
+    subjects = {
+        "gradient_norm": "Gradient norm",
+        "saturated": "Saturated units",
+        "dead": "Dead ReLUs",
+        "weight_deviation": "Deviation of weights",
+    }
+    known = [name for name in subjects if any(getattr(layer, name) is not None for layer in looks.layers[0])]
+    figure, panels = _canvas(len(known))
+    for axes, name in zip(panels, known, strict=True):
         for number, layer in enumerate(looks.layers[0]):
             values = [getattr(layers[number], name) for layers in looks.layers]
             if values[0] is not None:
                 axes.plot(looks.epochs, values, linewidth=1.5, label=layer.label, color=_shade(number, looks.layers[0]))
-        _style(axes, title, "epoch")
-        if axes.lines:
-            axes.legend(frameon=False, labelcolor=INK, fontsize=7)
+        _style(axes, subjects[name], "epoch")
+        axes.legend(frameon=False, labelcolor=INK, fontsize=7)
     if all(layer.gradient_norm > 0 for layers in looks.layers for layer in layers):
         panels[0].set_yscale("log")
     return _written(figure, path)

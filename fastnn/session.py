@@ -240,7 +240,9 @@ def gradient(
 def observe(net: MLP, X: np.ndarray, index: np.ndarray, layer: int, activated: bool) -> np.ndarray:
     """Outputs of a layer, or what goes into its activation, for the rows of X that index names: (rows, n)."""
     out = np.empty((len(index), net.sizes[layer]), net.dtype)
-    session = open_session(net, X, None, losses.natural(net.layers[-1].function), index, EVALUATION_BLOCK, 1, predicts=True)
+    session = open_session(
+        net, X, None, losses.natural(net.layers[-1].function), index, EVALUATION_BLOCK, 1, predicts=True
+    )
     enter(session, observing.observe, layer, activated, out)
     return out
 

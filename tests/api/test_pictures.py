@@ -17,7 +17,7 @@ def looked():
 
 def test_diagnostics_draw_a_line_a_layer(looked, tmp_path):
     figure = fn.plots.diagnostics(looked[1], tmp_path / "a.png")
-    assert [len(axes.lines) for axes in figure.axes] == [3, 2, 0, 3]
+    assert [len(axes.lines) for axes in figure.axes] == [3, 2, 3]
     assert list(figure.axes[0].lines[0].get_xdata()) == [0, 1, 2]
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
 
