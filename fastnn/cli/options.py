@@ -11,8 +11,9 @@ from pathlib import Path
 import typer
 
 from fastnn import optimizers
+from fastnn.augment import Augmentation, Image, Noise
 from fastnn.clipping import ClipNorm
-from fastnn.errors import FileError
+from fastnn.errors import FileError, InputError
 from fastnn.optimizers import Optimizer
 from fastnn.penalties import L1, L2, Penalty
 
@@ -61,6 +62,37 @@ def clip(limit: float | None) -> ClipNorm | None:
     if limit is not None and not 0 < limit < math.inf:
         raise typer.BadParameter(f"{limit} is no norm; give a number above 0", param_hint="--clip-norm")
     return None if limit is None else ClipNorm(limit)
+
+
+AUGMENTATIONS = ("rotate", "shear", "shift", "elastic", "smooth", "drop", "noise", "fill")
+
+
+def numbers(text: str | None) -> dict[str, float]:
+    """ "rotate=10,shift=1" -> {"rotate": 10.0, "shift": 1.0}, for --augment."""
+    found = {}
+    for part in text.split(",") if text and text != "none" else []:
+        name, _, value = part.strip().partition("=")
+        try:
+            found[name] = float(value)
+        except ValueError:
+            name = ""
+        if name not in AUGMENTATIONS:
+            known = ", ".join(AUGMENTATIONS)
+            raise typer.BadParameter(
+                f"{part!r} is no augmentation; give rotate=10 or another of {known}", param_hint="--augment"
+            )
+    return found
+
+
+def augmentation(changes: dict[str, float], image_shape: tuple[int, int] | None) -> Augmentation | None:
+    """What fit's augment should be: noise alone for any data, everything else for images."""
+    if not changes:
+        return None
+    if image_shape is not None:
+        return Image(*image_shape, **changes)  # type: ignore[arg-type]
+    if set(changes) != {"noise"}:
+        raise InputError("the data holds no images: --augment can only be noise=..., in the data's units")
+    return Noise(changes["noise"])
 
 
 def optimizer(name: str, learning_rate: float | None) -> Optimizer:

@@ -57,6 +57,10 @@ def train(
     normalize: Annotated[
         str, typer.Option(help="none, standard, minmax or robust; auto: minmax for images, else standard")
     ] = "auto",
+    augment: Annotated[
+        str | None,
+        typer.Option(help="change samples at random in every step: noise=0.1; images also rotate=10,shift=1,elastic=1"),
+    ] = None,
     task: Annotated[str, typer.Option(help="classify, regress, or auto: floats are numbers to regress")] = "auto",
     target: Annotated[str | None, typer.Option(help="CSV: column to predict, name or place; else the last")] = None,
     validation: Annotated[float, typer.Option(help="share of the training samples to validate on")] = 0.1,
@@ -89,7 +93,9 @@ def train(
     model, curves = options.output_path(model), options.output_path(curves)
     say = (lambda text: None) if quiet else typer.echo
 
-    problem, method = read(source, target, task, test_share, seed, normalize)
+    changes = options.numbers(augment)
+    problem, method, image_shape = read(source, target, task, test_share, seed, normalize)
+    fit_options["augment"] = options.augmentation(changes, image_shape)
     say(describe(problem, loss))
     net = fn.MLP(
         [problem.X.shape[1], *hidden, problem.outputs],
@@ -123,10 +129,10 @@ def train(
 
 def read(
     source: str, target: str | None, task: str, test_share: float, seed: int, normalize: str
-) -> tuple[Problem, str | None]:
-    """The problem in a source, and how to normalize it; what the data set holds beside that is let go."""
+) -> tuple[Problem, str | None, tuple[int, int] | None]:
+    """The problem in a source, how to normalize it, and the shape of images; the rest of the data set is let go."""
     dataset = load(source, target)
-    return pose(dataset, task, test_share, seed), normalization(normalize, dataset)
+    return pose(dataset, task, test_share, seed), normalization(normalize, dataset), dataset.image_shape
 
 
 def pose(dataset: Dataset, task: str, test_share: float, seed: int) -> Problem:

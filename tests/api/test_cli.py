@@ -52,6 +52,13 @@ def table(tmp_path):
     return tmp_path
 
 
+def test_augments_images_and_adds_noise_to_anything(tmp_path, table):
+    fastnn("train", *QUICK, "--augment", "rotate=10,shift=0.5", folder=tmp_path)
+    fastnn("train", "price.csv", *QUICK, "--augment", "noise=0.1", folder=table)
+    assert "no images" in fastnn("train", "price.csv", *QUICK, "--augment", "shift=1", folder=table, code=1)
+    assert "no augmentation" in fastnn("train", *QUICK, "--augment", "spin=1", folder=tmp_path, code=2)
+
+
 def number(pattern, text):
     found = re.search(pattern + r" ([\d.]+)", text)
     assert found, text
