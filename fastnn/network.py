@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from fastnn import augment as augment_module
 from fastnn import (
+    architecture,
     averaging,
     checks,
     clipping,
@@ -23,9 +23,9 @@ from fastnn import (
     schedules,
     session,
 )
+from fastnn import augment as augment_module
 from fastnn import callbacks as callbacks_module
 from fastnn import progress as progress_module
-from fastnn.activations import Softmax
 from fastnn.augment import Augmentation
 from fastnn.averaging import EMA
 from fastnn.clipping import Clip
@@ -40,8 +40,6 @@ from fastnn.range_test import RangeTest
 from fastnn.reading import Reader
 from fastnn.training import History, Run, Settings
 from fastnn_kernels import layout
-
-DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 class MLP:
@@ -69,11 +67,11 @@ class MLP:
         norm: Any = None,
         dropout: Any = None,
     ) -> None:
-        self.n_in, self.layers = _read_layers(sizes, layers, activation, output, norm, dropout)
-        self.dtype = _read_dtype(dtype)
+        self.n_in, self.layers = architecture.read_layers(sizes, layers, activation, output, norm, dropout)
+        self.dtype = architecture.read_dtype(dtype)
         self.seed = checks.whole("seed", seed, least=0)
         self.init = initializers.family.get(init)
-        _check_architecture(self.layers)
+        architecture.check(self.layers)
         codes = [layer.function.code for layer in self.layers]
         norm_codes = [norms.code(layer.norm) for layer in self.layers]
         sizes = [self.n_in, *(layer.units for layer in self.layers)]
@@ -367,58 +365,6 @@ class MLP:
         sizes = "-".join(str(size) for size in self.layout.sizes)
         names = ", ".join(layer.function.label for layer in self.layers)
         return f"MLP({sizes}; {names}; {self.dtype})"
-
-
-def _read_layers(
-    sizes: Any, layers: Any, activation: Any, output: Any, norm: Any, dropout: Any
-) -> tuple[int, tuple[Dense, ...]]:
-    if layers is not None:
-        if any(option is not None for option in (activation, output, norm, dropout)):
-            raise InputError(
-                "activation, output, norm and dropout go with a list of sizes; Dense objects have their own"
-            )
-        n_in = checks.whole("the number of inputs", sizes)
-        found = tuple(layers)
-        if not found or not all(isinstance(layer, Dense) for layer in found):
-            raise InputError(f"layers must be one or more fastnn.Dense objects, got {layers!r}")
-        return n_in, found
-    try:
-        given = list(sizes)
-    except TypeError:
-        raise InputError(f"sizes must be [n_in, hidden..., n_out], got {sizes!r}") from None
-    if len(given) < 2:
-        raise InputError(f"sizes must be [n_in, hidden..., n_out], at least two numbers, got {given!r}")
-    given = [checks.whole("every size", size) for size in given]
-    function = "relu" if activation is None else activation
-    hidden = tuple(Dense(units, function, dropout, norm=norm) for units in given[1:-1])
-    return given[0], (*hidden, Dense(given[-1], "linear" if output is None else output))
-
-
-def _read_dtype(dtype: Any) -> np.dtype:
-    try:
-        found = None if dtype is None else np.dtype(dtype)
-    except TypeError:
-        found = None
-    if found is None or found not in DTYPES:
-        raise InputError(f'dtype must be "float32" or "float64", got {dtype!r}')
-    return found
-
-
-def _check_architecture(layers: tuple[Dense, ...]) -> None:
-    for number, layer in enumerate(layers[:-1], start=1):
-        if isinstance(layer.function, Softmax):
-            raise InputError(f"softmax is for the last layer, but layer {number} of {len(layers)} has it")
-    if layers[-1].norm is not None:
-        raise InputError(
-            f"norm is for hidden layers, but the last layer has {layers[-1].norm}: it would fix mean and spread of the "
-            "outputs, which the targets decide"
-        )
-    if layers[-1].dropout is not None:
-        raise InputError(f"dropout is for hidden layers, but the last layer has {layers[-1].dropout}")
-    if any(layer.leaves_units_out for layer in layers) and any(layer.norm is not None for layer in layers):
-        raise InputError('norm goes with dropout per="sample"; per "batch" and "epoch" leave units out of the network')
-    if isinstance(layers[-1].function, Softmax) and layers[-1].units == 1:
-        raise InputError('softmax over one output is always 1; for two classes choose 2 outputs, or output="sigmoid"')
 
 
 def _check_device(device: Any) -> None:
