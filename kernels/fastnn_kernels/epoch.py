@@ -195,7 +195,7 @@ def evaluate(rank, size, params, addresses, block, losses, hits):
         count = min(block, work.numbers[SAMPLES] - b * block)
         begin = b * block - first
         feed_hidden(work, first, first + count, Now(0, begin, False, count, 0, 1))
-        hits[b], _ = output.losses(work, first, first + count, begin, 1.0)
+        hits[b], _ = output.losses(work, first, first + count, begin, 1)
         total = 0.0
         for row in range(first, first + count):
             total += work.space[work.numbers[LOSSES] + row]

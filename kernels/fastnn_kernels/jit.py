@@ -12,8 +12,10 @@ kernels below, and the whole is optimized once.
 
 from __future__ import annotations
 
+import gc
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
@@ -144,6 +146,18 @@ def entry(function: Callable) -> Callable:
     return dispatcher
 
 
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Compilation makes millions of objects that stay until its end: looking for cycles among them is a tenth of it."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
 def ensure_compiled(function: Any, args: tuple, purpose: str, report: Callable[[str], None]) -> None:
     """Compile an entry for the types of these arguments, or read it from the cache, before it is called.
 
@@ -156,4 +170,5 @@ def ensure_compiled(function: Any, args: tuple, purpose: str, report: Callable[[
         return
     if not function._cache.holds(signature):
         report(f"compiling {function.__name__} {purpose}: some seconds, once for this processor and version")
-    function.compile(signature)
+    with _without_collector():
+        function.compile(signature)

@@ -174,7 +174,7 @@ def _rest_of_step(work, row, position, lr):
     layers = work.numbers[LAYERS]
     for layer in range(2, layers + 1):
         _feed_row(work, layer, row)
-    hits, finite = output.losses(work, row, row + 1, position - row, 1.0)
+    hits, finite = output.losses(work, row, row + 1, position - row, 1)
     for layer in range(layers - 1, 0, -1):
         _delta_row(work, layer, row)
     for layer in range(1, layers + 1):
