@@ -23,7 +23,9 @@ from numba import njit, typeof, types
 from numba.core import compiler
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
+from numba.core.typed_passes import NopythonRewrites
 from numba.core.typing.templates import AbstractTemplate
+from numba.core.untyped_passes import InlineClosureLikes
 from numba.extending import lower_builtin, typeof_impl
 
 from fastnn_kernels.cache import PackageCache
@@ -79,12 +81,13 @@ class _Lowered:
     def __init__(self, function: Callable, args: tuple, force_inline: bool) -> None:
         target = cpu_target.target_context
         self.library = target.codegen().create_library(function.__qualname__)
+        self.library._optimize_functions = _leave  # the whole is optimized once, at its end
         self.calls: dict[_Lowered, None] = {}
         self._reload_init: dict = {}  # part of what Numba expects of a library
         _by_library[self.library] = self
-        result = compiler.compile_internal(
-            cpu_target.typing_context, target, self.library, function, args, None, _flags(force_inline), {}
-        )
+        result = _KernelCompiler(
+            cpu_target.typing_context, target, self.library, args, None, _flags(force_inline), {}
+        ).compile_extra(function)
         self.signature, self.descriptor = result.signature, result.fndesc
 
     @cached_property
@@ -100,6 +103,22 @@ class _Lowered:
 
 
 _by_library: dict[Any, _Lowered] = {}
+
+
+def _leave(module: Any) -> None:
+    """In place of optimizing the functions of a kernel's module, one by one."""
+    module.data_layout = cpu_target.target_context.codegen()._data_layout
+
+
+class _KernelCompiler(compiler.CompilerBase):
+    """Numba's passes without those for what no kernel has: closures and array expressions."""
+
+    def define_pipelines(self) -> list:
+        manager = compiler.DefaultPassBuilder.define_nopython_pipeline(self.state)
+        needless = (InlineClosureLikes, NopythonRewrites)
+        manager.passes = [one for one in manager.passes if one[0] not in needless]
+        manager.finalize()
+        return [manager]
 
 
 def _flags(force_inline: bool) -> compiler.Flags:
