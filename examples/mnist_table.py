@@ -1,9 +1,9 @@
-"""MNIST test accuracy by technique: one network, 784-1024-1024-10, one line for everything that is added to it.
+"""MNIST test accuracy by technique: a network of two hidden layers, one line for everything that is added to it.
 
     python examples/mnist_table.py FOLDER [--only NAME] [--epochs N] [--out FILE]
 
 FOLDER: the four IDX files of MNIST. Writes the table as Markdown. The test samples are looked at once, at the end of
-each run: no setting was chosen by an early stop on them.
+each run: no run was stopped by them.
 """
 
 from __future__ import annotations
@@ -16,34 +16,40 @@ from typing import Any
 
 import fastnn as fn
 
-EPOCHS = 30
-SHIFTED = fn.augment.Image(28, 28, rotate=12, scale=(0.88, 1.12), shift=2)
+EPOCHS = 10
+BENT = fn.augment.Image(28, 28, rotate=10, scale=(0.9, 1.1), shift=2, elastic=1.0)
 
 
 @dataclass(frozen=True)
 class Technique:
-    """A line of the table. layer: of both hidden layers; fit: of MLP.fit; times: epochs, as a factor."""
+    """A line of the table. layer, units: of both hidden layers; fit: of MLP.fit; times: epochs, as a factor."""
 
     name: str
     layer: dict[str, Any] = field(default_factory=dict)
     fit: dict[str, Any] = field(default_factory=dict)
     times: int = 1
+    units: int = 512
 
 
 TECHNIQUES = (
     Technique("plain"),
     Technique("L2, lambda 1", fit={"penalty": fn.L2(1.0)}),
-    Technique("dropout 0.5", {"dropout": 0.5}),
+    Technique("dropout 0.5", {"dropout": 0.5}, times=2),
     Technique("batch norm", {"norm": "batch"}),
-    Technique("batch norm, dropout 0.5", {"norm": "batch", "dropout": 0.5}),
-    Technique("augmentation", fit={"augment": SHIFTED}, times=2),
-    Technique("augmentation, batch norm, dropout 0.2", {"norm": "batch", "dropout": 0.2}, {"augment": SHIFTED}, 3),
+    Technique(
+        "1,024 units, batch norm, dropout 0.3, label smoothing, average of weights",
+        {"norm": "batch", "dropout": 0.3},
+        {"loss": fn.CrossEntropy(label_smoothing=0.1), "average": fn.EMA(0.999)},
+        times=2,
+        units=1024,
+    ),
+    Technique("augmentation, batch norm", {"norm": "batch"}, {"augment": BENT}, times=3),
 )
 
 
 def run(technique: Technique, data: fn.data.Dataset, epochs: int) -> tuple[int, float, float]:
     """Epochs, seconds and test accuracy."""
-    hidden = [fn.Dense(1024, "relu", **technique.layer) for _ in range(2)]
+    hidden = [fn.Dense(technique.units, "relu", **technique.layer) for _ in range(2)]
     net = fn.MLP(784, [*hidden, fn.Dense(10, "softmax")], seed=0)
     epochs, start = epochs * technique.times, time.perf_counter()
     net.fit(data.X, data.y, optimizer=fn.Adam(1e-3), schedule="cosine", epochs=epochs, **technique.fit)
