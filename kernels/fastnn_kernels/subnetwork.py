@@ -13,13 +13,12 @@ import numpy as np
 from fastnn_kernels import rng
 from fastnn_kernels.jit import kernel
 from fastnn_kernels.layout import DEPTH, N_IN, N_OUT, UNITS, WIDTH, B, W
+from fastnn_kernels.machine import MOST_COLUMNS
 from fastnn_kernels.native import lanes, room
 from fastnn_kernels.noise import CONSTANTS, NEVER, PER, PER_BATCH
 from fastnn_kernels.rng import GROUP
 from fastnn_kernels.team import meet
 from fastnn_kernels.work import LAYERS, PARAMETERS, SEED, STATES, at, share
-
-MOST_COLUMNS = 32  # of a panel: two vectors of 512 bits
 
 
 @kernel

@@ -17,6 +17,7 @@ from fastnn_kernels import dense, rng
 from fastnn_kernels.elementary import exp, log
 from fastnn_kernels.jit import kernel
 from fastnn_kernels.layout import DEPTH, FACTORS, N_IN, NOISE, NOISY, WIDTH, B, W
+from fastnn_kernels.machine import MOST_COLUMNS
 from fastnn_kernels.native import absolute, fill, fma, lanes, load, maximum, room, select, sqrt, store
 from fastnn_kernels.noise import (
     BORDER,
@@ -36,8 +37,6 @@ from fastnn_kernels.noise import (
 )
 from fastnn_kernels.rng import GROUP
 from fastnn_kernels.work import LAYERS, SEED, at, share
-
-MOST_COLUMNS = 32  # of a panel: two vectors of 512 bits
 
 
 @kernel
