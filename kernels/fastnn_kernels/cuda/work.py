@@ -1,0 +1,183 @@
+"""Everything that the kernels of a device read and write, under one name, as ../work.py for the processor.
+
+Layers and their columns are those of layout.py, for the tiling DEVICE, in uint32, with the columns below behind them;
+`numbers` are those of ../work.py. What changes from step to step lies in `now`, `rates`, `words` and `sums` on the
+device: a step is the same launches every time, so that it can be recorded once and replayed.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from fastnn_kernels import layout
+from fastnn_kernels.activation import NOISY_RELU, needs_z
+from fastnn_kernels.cuda.driver import device
+from fastnn_kernels.layout import BATCH_NORM, DEPTH, NORM, Parameters, Tiling
+
+DEVICE = Tiling(pad=4, panel=None)  # four numbers are what a thread reads at once
+
+# Columns of the layer table behind layout.py's.
+SIZE = layout.COLUMNS  # elements of the layer's parameters, from W on
+PARTIAL = layout.COLUMNS + 1  # offset of its partial gradients in the workspace: SPLITS times SIZE elements
+SPLITS = layout.COLUMNS + 2  # into how many parts the rows of a batch are divided for the gradient
+COLUMNS = layout.COLUMNS + 3
+
+_COLUMNS = np.uint32(COLUMNS)
+
+# Indices of `now`: the moment of a pass through the network.
+T = 0  # the number of the step, from 1
+START = 1  # position in the order of row 0
+COUNT = 2  # rows of this pass
+TRAINING = 3  # whether there is noise
+NOW = 4
+
+# Indices of `words`, int64: a run's progress.
+FLAG = 0  # not 0: something is not finite; parameters stay as they are from then on
+HITS = 1  # right answers in this epoch
+CLIPPED_STEPS = 2  # that clipped their gradient in this epoch
+STEPS = 3  # done in this call
+CLIPPED = 4  # not 0: this step clips
+WORDS = 5
+
+# Indices of `sums`, float64.
+LOSS = 0  # of the rows of this epoch
+FACTOR = 1  # on the gradient, where its norm is clipped
+SUMS = 2  # behind them: the sums that the norm is made of
+
+
+class Work(NamedTuple):
+    """Arrays on the device, all one-dimensional and contiguous; real: the dtype of the network.
+
+    table: uint32 (layers + 1) * COLUMNS; numbers: int64; now: int64; words: int64; sums: float64; rates: real, the
+    fields of optimizer.Rates at this step; constants: float64, see optimizer.py; betas: real, a constant per row of the
+    table; params, gradient, kept: real, flat; state: real, vectors behind each other; space: real, the workspace;
+    X: real (samples * n_in); shift, scale: real (n_in); labels: int32; targets: real (samples * n_out); weights: real
+    (samples); order: uint32, rows of X; loss_constants: real; norms: real, norm.CONSTANTS per row of the table;
+    running, kept_running: real; noise: real, noise.CONSTANTS per row of the table; units: uint32, see subnetwork.py;
+    augment: real, basis: real, see augment.py.
+    """
+
+    table: object
+    numbers: object
+    now: object
+    words: object
+    sums: object
+    rates: object
+    constants: object
+    betas: object
+    params: object
+    gradient: object
+    kept: object
+    state: object
+    space: object
+    X: object
+    shift: object
+    scale: object
+    labels: object
+    targets: object
+    weights: object
+    order: object
+    loss_constants: object
+    norms: object
+    running: object
+    kept_running: object
+    noise: object
+    units: object
+    augment: object
+    basis: object
+
+
+_DTYPES = {"table": np.uint32, "order": np.uint32, "units": np.uint32, "labels": np.int32}
+_DTYPES |= {"numbers": np.int64, "now": np.int64, "words": np.int64, "sums": np.float64, "constants": np.float64}
+
+
+def dtype_of(field: str, real: np.dtype) -> np.dtype:
+    """The dtype of a field of Work where the network's is `real`."""
+    return np.dtype(_DTYPES.get(field, real))
+
+
+@device
+def at(work, layer, column):
+    """An entry of the layer table, uint32; layer: uint32."""
+    return work.table[layer * _COLUMNS + np.uint32(column)]
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Where activations, deltas and the rest lie for passes of up to `rows` rows.
+
+    table: int64 (layers + 1, COLUMNS); losses: offset of a loss a row; count: elements of the workspace.
+    """
+
+    table: np.ndarray
+    rows: int
+    losses: int
+    count: int
+
+
+def workspace(
+    parameters: Parameters, rows: int, splits: list[int], disturbed: list[bool] | None = None, trains: bool = True
+) -> Workspace:
+    """Lay out the workspace. splits, disturbed: one a layer; disturbed: whether its weights have noise; trains: whether
+    deltas and gradients have a place."""
+    table = np.zeros((len(parameters.table), COLUMNS), np.int64)
+    table[:, : layout.COLUMNS] = parameters.table
+    table[:, layout.STRIDE] = table[:, layout.WIDTH]
+    places = _Places()
+    for layer, row in enumerate(table):
+        block = rows * int(row[layout.STRIDE])
+        row[layout.A] = places.take(block)
+        keeps_z = needs_z(row[layout.ACTIVATION]) or row[layout.ACTIVATION] == NOISY_RELU
+        row[layout.Z] = places.take(block) if keeps_z else row[layout.A]
+        if layer == 0:
+            continue
+        row[SIZE] = row[DEPTH] * row[layout.WIDTH] + row[layout.WIDTH]
+        if row[NORM]:
+            row[SIZE] = row[layout.BETA] + row[layout.WIDTH] - row[layout.W]
+            row[layout.XHAT] = places.take(block)
+            batch, each = layout.BATCH_STATS * int(row[layout.WIDTH]), layout.LAYER_STATS * rows
+            row[layout.STATS] = places.take(batch if row[NORM] == BATCH_NORM else each)
+        if disturbed is not None and disturbed[layer - 1]:
+            row[layout.NOISY] = places.take((int(row[DEPTH]) + 1) * int(row[layout.WIDTH]))
+            row[layout.FACTORS] = places.take(int(row[DEPTH]) * int(row[layout.WIDTH]))
+        if trains:
+            row[layout.D] = places.take(block)
+            row[SPLITS] = splits[layer - 1]
+            row[PARTIAL] = places.take(splits[layer - 1] * int(row[SIZE]))
+    losses = places.take(rows)
+    return Workspace(table, rows, losses, places.count)
+
+
+class _Places:
+    """Stretches of the workspace, one behind the other, each on a boundary of 128 bytes or more."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def take(self, elements: int) -> int:
+        start = self.count
+        self.count += layout.round_up(elements, 32)
+        return start
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What the host needs to launch the kernels of a pass.
+
+    work: the arrays on the device; table: int64 (layers + 1, COLUMNS) and numbers: int64, the same as on the device;
+    constants: float64, optimizer.py's, as they are at the start; noise: real (layers + 1, noise.CONSTANTS); rows: of
+    the largest pass: grids are made for it, and kernels look at now[COUNT] for the rows of this one; stream: of CUDA.
+    """
+
+    work: Work
+    table: np.ndarray
+    numbers: np.ndarray
+    constants: np.ndarray
+    noise: np.ndarray
+    rows: int
+    stream: object
+
+    def at(self, layer: int, column: int) -> int:
+        """An entry of the layer table."""
+        return int(self.table[layer, column])

@@ -1,0 +1,6 @@
+"""Tests of the kernels for GPUs, on Numba's simulator: for a process of its own, with NUMBA_ENABLE_CUDASIM=1."""
+
+from numba.core import config
+
+if not config.ENABLE_CUDASIM:
+    collect_ignore_glob = ["*"]
