@@ -6,7 +6,7 @@ device: a step is the same launches every time, so that it can be recorded once 
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -88,7 +88,7 @@ class Work(NamedTuple):
     basis: object
 
 
-_DTYPES = {"table": np.uint32, "order": np.uint32, "units": np.uint32, "labels": np.int32}
+_DTYPES: dict[str, Any] = {"table": np.uint32, "order": np.uint32, "units": np.uint32, "labels": np.int32}
 _DTYPES |= {"numbers": np.int64, "now": np.int64, "words": np.int64, "sums": np.float64, "constants": np.float64}
 
 
