@@ -5,21 +5,24 @@ When to use: the loss stands still, or the network is deep. Training is not touc
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastnn import checks, session
+from fastnn import checks
 from fastnn.activations import ReLU, Sigmoid, Tanh
 from fastnn.callbacks import Callback
+from fastnn.processor import Processor
 from fastnn_kernels import layout
 
 if TYPE_CHECKING:
+    from fastnn.job import Part
     from fastnn.losses import Loss
     from fastnn.network import MLP
-    from fastnn.training import History, Part
+    from fastnn.training import History
 
+ENGINE = Processor(threads=1)
 MOST_SAMPLES = 1000  # looked at
 SATURATED_FROM = {Sigmoid: 6.0, Tanh: 3.0}  # abs(z), beyond which the derivative is below 0.0025 and 0.01
 
@@ -55,13 +58,13 @@ def diagnose(net: MLP, X: Any, y: Any, *, loss: Any = None) -> list[LayerDiagnos
 
 
 def _diagnose(net: MLP, part: Part, loss: Loss) -> list[LayerDiagnosis]:
-    index = part.index[_spread(len(part.index))]
-    flat = session.gradient(net, part.X, part.targets, loss, 1, part.weights, index)
+    looked_at = replace(part, index=part.index[_spread(len(part))])
+    flat = ENGINE.gradient(net, looked_at, loss)
     found = []
     for number, (layer, (W, _)) in enumerate(zip(net.layers, net.weights, strict=True), start=1):
         W = W.astype(np.float64)
         dW = layout.get_layer(net.layout, number, flat)[0].astype(np.float64)
-        saturated, dead = _units(net, part.X, index, number)
+        saturated, dead = _units(net, looked_at, number)
         found.append(
             LayerDiagnosis(
                 f"{number} {layer.function.label}",
@@ -76,14 +79,14 @@ def _diagnose(net: MLP, part: Part, loss: Loss) -> list[LayerDiagnosis]:
     return found
 
 
-def _units(net: MLP, X: np.ndarray, index: np.ndarray, number: int) -> tuple[float | None, float | None]:
+def _units(net: MLP, part: Part, number: int) -> tuple[float | None, float | None]:
     """The shares of saturated and of dead units of a layer, None where its activation has none."""
     kind = type(net.layers[number - 1].function)
     if kind in SATURATED_FROM:
-        z = session.observe(net, X, index, number, activated=False)
+        z = ENGINE.observe(net, part, number, activated=False)
         return float((abs(z) > SATURATED_FROM[kind]).mean()), None
     if kind is ReLU:
-        return None, float((session.observe(net, X, index, number, activated=True) == 0).all(axis=0).mean())
+        return None, float((ENGINE.observe(net, part, number, activated=True) == 0).all(axis=0).mean())
     return None, None
 
 

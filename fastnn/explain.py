@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from fastnn import norms, prediction, session
 from fastnn.optimizers import SGD, Optimizer
-from fastnn.training import suits_single_samples
 from fastnn_kernels import layout, machine
 
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ def explain(net: MLP, batch: int, optimizer: Optimizer) -> str:
     facts = machine.describe()
     flops = session.flops_per_sample(net)
     threads = session.choose_threads(net, batch, None)
-    stochastic = batch == 1 and isinstance(optimizer, SGD) and suits_single_samples(net)
+    stochastic = batch == 1 and isinstance(optimizer, SGD) and session.suits_single_samples(net)
     rows = session.pass_rows(net, batch)
     space = layout.workspace(net.layout, rows, threads, stochastic)
     lines = [
@@ -52,7 +51,7 @@ def explain(net: MLP, batch: int, optimizer: Optimizer) -> str:
     last = net.fitted.last_run
     if last is not None and last.samples_per_second:
         measured = statistics.median(last.samples_per_second)
-        lines.append(f"last fit    {_speed(measured, flops)} (batch {last.batch:,}, {_threads(last.threads)})")
+        lines.append(f"last fit    {_speed(measured, flops)} (batch {last.batch:,}, {last.label})")
     return "\n".join(lines)
 
 
@@ -69,10 +68,6 @@ def _path(batch: int, rows: int, block: int, stochastic: bool) -> str:
 
 def _speed(samples_per_second: float, flops: float) -> str:
     return f"{samples_per_second:,.0f} samples/s, {samples_per_second * flops / 1e9:,.1f} GFLOP/s"
-
-
-def _threads(count: int) -> str:
-    return f"{count} thread" + ("s" if count > 1 else "")
 
 
 def _why() -> str:
