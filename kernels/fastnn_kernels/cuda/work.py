@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastnn_kernels import layout
-from fastnn_kernels.activation import NOISY_RELU, needs_z
+from fastnn_kernels.activation import needs_z
 from fastnn_kernels.cuda.driver import device
 from fastnn_kernels.layout import BATCH_NORM, DEPTH, NORM, Parameters, Tiling
 
@@ -44,7 +44,9 @@ WORDS = 5
 # Indices of `sums`, float64.
 LOSS = 0  # of the rows of this epoch
 FACTOR = 1  # on the gradient, where its norm is clipped
-SUMS = 2  # behind them: the sums that the norm is made of
+COST = 2  # of the penalty
+ZEROS = 3  # the share of the weights that are 0
+SUMS = 4  # behind them: flat.sums sums, one a block of a loop over all parameters
 
 
 class Work(NamedTuple):
@@ -129,8 +131,7 @@ def workspace(
     for layer, row in enumerate(table):
         block = rows * int(row[layout.STRIDE])
         row[layout.A] = places.take(block)
-        keeps_z = needs_z(row[layout.ACTIVATION]) or row[layout.ACTIVATION] == NOISY_RELU
-        row[layout.Z] = places.take(block) if keeps_z else row[layout.A]
+        row[layout.Z] = places.take(block) if needs_z(row[layout.ACTIVATION]) else row[layout.A]
         if layer == 0:
             continue
         row[SIZE] = row[DEPTH] * row[layout.WIDTH] + row[layout.WIDTH]
