@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastnn_kernels import layout
-from fastnn_kernels.activation import NOISY_RELU, needs_z
+from fastnn_kernels.activation import needs_z
 from fastnn_kernels.cuda.driver import device
 from fastnn_kernels.layout import BATCH_NORM, DEPTH, NORM, Parameters, Tiling
 
@@ -30,7 +30,8 @@ T = 0  # the number of the step, from 1
 START = 1  # position in the order of row 0
 COUNT = 2  # rows of this pass
 TRAINING = 3  # whether there is noise
-NOW = 4
+EPOCH = 4  # epochs done before
+NOW = 5
 
 # Indices of `words`, int64: a run's progress.
 FLAG = 0  # not 0: something is not finite; parameters stay as they are from then on
@@ -43,7 +44,9 @@ WORDS = 5
 # Indices of `sums`, float64.
 LOSS = 0  # of the rows of this epoch
 FACTOR = 1  # on the gradient, where its norm is clipped
-SUMS = 2  # behind them: the sums that the norm is made of
+COST = 2  # of the penalty
+ZEROS = 3  # the share of the weights that are 0
+SUMS = 4  # behind them: flat.sums sums, one a block of a loop over all parameters
 
 
 class Work(NamedTuple):
@@ -128,16 +131,15 @@ def workspace(
     for layer, row in enumerate(table):
         block = rows * int(row[layout.STRIDE])
         row[layout.A] = places.take(block)
-        keeps_z = needs_z(row[layout.ACTIVATION]) or row[layout.ACTIVATION] == NOISY_RELU
-        row[layout.Z] = places.take(block) if keeps_z else row[layout.A]
+        row[layout.Z] = places.take(block) if needs_z(row[layout.ACTIVATION]) else row[layout.A]
         if layer == 0:
             continue
         row[SIZE] = row[DEPTH] * row[layout.WIDTH] + row[layout.WIDTH]
         if row[NORM]:
             row[SIZE] = row[layout.BETA] + row[layout.WIDTH] - row[layout.W]
             row[layout.XHAT] = places.take(block)
-            batch, each = layout.BATCH_STATS * int(row[layout.WIDTH]), layout.LAYER_STATS * rows
-            row[layout.STATS] = places.take(batch if row[NORM] == BATCH_NORM else each)
+            width = int(row[layout.WIDTH])
+            row[layout.STATS] = places.take(layout.BATCH_STATS * width if row[NORM] == BATCH_NORM else rows + 2 * width)
         if disturbed is not None and disturbed[layer - 1]:
             row[layout.NOISY] = places.take((int(row[DEPTH]) + 1) * int(row[layout.WIDTH]))
             row[layout.FACTORS] = places.take(int(row[DEPTH]) * int(row[layout.WIDTH]))
