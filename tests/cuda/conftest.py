@@ -4,3 +4,7 @@ from numba.core import config
 
 if not config.ENABLE_CUDASIM:
     collect_ignore_glob = ["*"]
+else:
+    import turns
+
+    turns.install()
