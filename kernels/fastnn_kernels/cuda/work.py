@@ -137,8 +137,8 @@ def workspace(
         if row[NORM]:
             row[SIZE] = row[layout.BETA] + row[layout.WIDTH] - row[layout.W]
             row[layout.XHAT] = places.take(block)
-            batch, each = layout.BATCH_STATS * int(row[layout.WIDTH]), layout.LAYER_STATS * rows
-            row[layout.STATS] = places.take(batch if row[NORM] == BATCH_NORM else each)
+            width = int(row[layout.WIDTH])
+            row[layout.STATS] = places.take(layout.BATCH_STATS * width if row[NORM] == BATCH_NORM else rows + 2 * width)
         if disturbed is not None and disturbed[layer - 1]:
             row[layout.NOISY] = places.take((int(row[DEPTH]) + 1) * int(row[layout.WIDTH]))
             row[layout.FACTORS] = places.take(int(row[DEPTH]) * int(row[layout.WIDTH]))
