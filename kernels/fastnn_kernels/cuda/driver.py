@@ -15,8 +15,8 @@ from collections.abc import Callable
 from types import FunctionType
 from typing import Any
 
-import numpy as np
 import numba.cuda
+import numpy as np
 from numba.core import config
 
 from fastnn_kernels.jit import Kernel

@@ -5,8 +5,6 @@ rates are computed once a step by one thread, in float64 and from the same sourc
 
 import math
 
-import numpy as np
-
 from fastnn_kernels import optimizer
 from fastnn_kernels.cuda.driver import device, ported
 from fastnn_kernels.cuda.work import T
@@ -23,7 +21,7 @@ from fastnn_kernels.optimizer import (
     SGD,
     Rates,
 )
-from fastnn_kernels.work import OPTIMIZER, PARAMETERS
+from fastnn_kernels.work import OPTIMIZER
 
 learning_rate = ported(optimizer.learning_rate)
 states = ported(optimizer.states)
@@ -127,7 +125,7 @@ def _nadam(rates, state, s1, s2, w, g):
 def update(code, rates, state, i, size, w, g):
     """The new value of parameter i from its value w and its gradient g; state: vectors of `size`, overwritten."""
     s2 = i + size
-    if code == ADAM or code == ADAMW:
+    if code in (ADAM, ADAMW):
         return _adam(rates, state, i, s2, w, g)
     if code == SGD:
         return w - g * rates.lr
