@@ -11,7 +11,7 @@ from fastnn_kernels import reference_loss as formulas
 from fastnn_kernels import work
 from fastnn_kernels.activation import CODES
 from fastnn_kernels.cuda import output
-from fastnn_kernels.cuda.work import COUNT, FLAG, HITS, NOW, SPLITS, START, TRAINING, T
+from fastnn_kernels.cuda.work import BATCH, COUNT, FLAG, HITS, NOW, SPLITS, START, TRAINING, T
 from fastnn_kernels.layout import STRIDE, WIDTH, A, D, Z
 from fastnn_kernels.loss import CONSTANT, SMOOTHING
 
@@ -36,7 +36,7 @@ class Case:
         constants = np.zeros(losses.CONSTANTS)
         constants[CONSTANT], constants[SMOOTHING] = DELTA, smoothing
         now = np.zeros(NOW, np.int64)
-        now[T], now[START], now[COUNT], now[TRAINING] = 1, START_AT, count, 1
+        now[T], now[START], now[COUNT], now[BATCH], now[TRAINING] = 1, START_AT, count, count, 1
         numbers = {
             work.LOSS: losses.CODES[name],
             work.TARGET: work.LABELS if labels else work.DENSE,

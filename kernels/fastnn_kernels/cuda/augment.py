@@ -34,7 +34,7 @@ from fastnn_kernels.augment import (
 from fastnn_kernels.cuda.driver import cuda, device, kernel
 from fastnn_kernels.cuda.elementary import cos_sin_turns
 from fastnn_kernels.cuda.rng import draws_of, normal, uniform
-from fastnn_kernels.cuda.work import COUNT, START, Pass, T, at
+from fastnn_kernels.cuda.work import COUNT, START, Pass, T, at, data_row
 from fastnn_kernels.layout import STRIDE, A
 from fastnn_kernels.layout import WIDTH as PADDED
 from fastnn_kernels.work import COLUMNS_IN, NORMALIZED, SEED
@@ -194,7 +194,7 @@ def _gather_kernel(work):
     if row >= np.uint32(work.now[COUNT]):
         return
     sample, constants = work.order[np.uint32(work.now[START]) + row], work.augment
-    start = np.uint64(sample) * np.uint64(columns)
+    start = np.uint64(data_row(work, row)) * np.uint64(columns)
     image = Image(sample, start, np.uint32(constants[HEIGHT]), np.uint32(constants[WIDTH]))
     is_warped, count = constants[WARPED] != real(0), _TWO * np.uint32(constants[NODES_Y] * constants[NODES_X])
     is_kept = count <= _MOST_NODES

@@ -91,7 +91,7 @@ def is_parameter(one, element):
 
 
 @device
-def _whole_block(room, value):
+def whole_block(room, value):
     """The sum of the values of a block's threads, at the start of `room`, float64 (THREADS,) in shared memory."""
     thread = np.uint32(cuda.threadIdx.x)
     room[thread] = value
@@ -101,7 +101,7 @@ def _whole_block(room, value):
 @device
 def leave(work, room, value):
     """Leave the sum of the values of this block's threads among the sums of the grid."""
-    _whole_block(room, value)
+    whole_block(room, value)
     if cuda.threadIdx.x == 0:
         block = np.uint32(cuda.blockIdx.y) * np.uint32(cuda.gridDim.x) + np.uint32(cuda.blockIdx.x)
         work.sums[_SUMS + block] = room[0]
@@ -115,5 +115,5 @@ def total(work, room, count):
     while i < count:
         value += work.sums[_SUMS + i]
         i += _THREADS
-    _whole_block(room, value)
+    whole_block(room, value)
     return room[0]

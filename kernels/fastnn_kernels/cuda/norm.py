@@ -17,6 +17,7 @@ from fastnn_kernels.cuda.work import COUNT, FLAG, PARTIAL, SIZE, SPLITS, Pass, a
 from fastnn_kernels.layout import (
     BATCH_NORM,
     BETA,
+    DEPTH,
     GAMMA,
     N_OUT,
     NORM,
@@ -73,6 +74,12 @@ def gradient(p: Pass, layer: int) -> None:
 def average(p: Pass, layer: int) -> None:
     """r += momentum (s - r): running means and unbiased variances, from those of the step; not when FLAG is set."""
     _average_kernel[blocks_for(p.at(layer, N_OUT), 128), 128, p.stream](p.work, np.uint32(layer))
+
+
+def into_weights(p: Pass, layer: int) -> None:
+    """W s and (b - mean) s + beta in place of W and b, s = gamma / sqrt(variance + eps), by running averages."""
+    count = (p.at(layer, DEPTH) + 1) * p.at(layer, WIDTH)
+    _fold_kernel[blocks_for(count, 128), 128, p.stream](p.work, np.uint32(layer))
 
 
 def _column_blocks(p: Pass, layer: int) -> int:
@@ -352,3 +359,18 @@ def _average_kernel(work, layer):
     unbiased = work.space[_stat(work, layer, np.uint32(VARIANCE), j)] * (rows / (rows - real(1)))
     work.running[mean] += (work.space[_stat(work, layer, np.uint32(MEAN), j)] - work.running[mean]) * momentum
     work.running[variance] += (unbiased - work.running[variance]) * momentum
+
+
+@kernel
+def _fold_kernel(work, layer):
+    width, depth = at(work, layer, WIDTH), at(work, layer, DEPTH)
+    k, j, i = place() // width, place() % width, at(work, layer, W) + place()
+    if k > depth or j >= at(work, layer, N_OUT):
+        return
+    mean = at(work, layer, RUNNING) + j
+    variance = work.running[mean + width] + work.norms[layer * _CONSTANTS + np.uint32(EPS)]
+    scale = _gain(work, layer, j) / math.sqrt(variance)
+    if k == depth:
+        work.params[i] = (work.params[i] - work.running[mean]) * scale + work.params[at(work, layer, BETA) + j]
+    else:
+        work.params[i] *= scale

@@ -16,7 +16,7 @@ from fastnn_kernels.activation import SOFTMAX
 from fastnn_kernels.cuda import activation, loss
 from fastnn_kernels.cuda.driver import blocks_for, cuda, device, kernel
 from fastnn_kernels.cuda.sums import fold
-from fastnn_kernels.cuda.work import COUNT, FLAG, HITS, SPLITS, START, Pass, at
+from fastnn_kernels.cuda.work import BATCH, COUNT, FLAG, HITS, SPLITS, Pass, at, data_row
 from fastnn_kernels.layout import ACTIVATION, N_OUT, STRIDE, WIDTH, A, D, Z
 from fastnn_kernels.loss import BINARY_CROSS_ENTROPY, CONSTANT, CROSS_ENTROPY, HALF_MSE, POISSON, SMOOTHING
 from fastnn_kernels.work import ACCURACY, BINARY, CLASSES, LABELS, LAYERS, LOSS, LOSSES, NOTHING, TARGET, WEIGHTED
@@ -29,7 +29,7 @@ _THREADS, _ZERO, _TWO = np.uint32(THREADS), np.uint32(0), np.uint32(2)
 def losses(p: Pass) -> None:
     """Losses of the rows and D of the last layer, from the logits in its A; hits are added to words[HITS].
 
-    FLAG is set where a loss is not finite. D is written where the workspace has it; the mean is over now[COUNT] rows.
+    FLAG is set where a loss is not finite. D is written where the workspace has it; the mean is over now[BATCH] rows.
     """
     rows = _rows(p)
     _losses_kernel[blocks_for(p.rows, rows), THREADS, p.stream](p.work, np.uint32(rows))
@@ -81,7 +81,7 @@ def _row(work, layer, rows):
     exists = number < np.uint32(work.now[COUNT])
     n, sample, label = _ZERO, _ZERO, np.int32(-1)
     if exists:
-        n, sample = at(work, layer, N_OUT), work.order[np.uint32(work.now[START]) + number]
+        n, sample = at(work, layer, N_OUT), data_row(work, number)
         if work.numbers[TARGET] == LABELS:
             label = work.labels[sample]
     start = number * at(work, layer, STRIDE)
@@ -288,7 +288,7 @@ def _losses_kernel(work, rows):
     factor = work.weights[row.sample] if work.numbers[WEIGHTED] != 0 and row.exists else real(1)
     if code != HALF_MSE and code != CROSS_ENTROPY:
         factor /= real(at(work, layer, N_OUT))
-    scale = factor / real(work.now[COUNT])
+    scale = factor / real(work.now[BATCH])
     if code == CROSS_ENTROPY:
         value = factor * _cross_entropy(work, layer, room, row, top, scale)
     else:

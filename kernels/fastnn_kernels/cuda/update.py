@@ -5,8 +5,8 @@ update     one launch for all layers, an element a thread
            adamw: w -= lr decay w before it;  proximal l1: soft thresholds behind it
            average += blend (w - average)
 
-Where the gradient is clipped by its norm, collect writes g and the sums of its squares, norm makes of them the factor
-min(1, limit / norm), and update takes g from there. Source: Pascanu, Mikolov and Bengio 2013.
+Where the gradient is clipped by its norm, or comes in parts, collect adds up g and writes the sums of its squares, norm
+makes of them the factor min(1, limit / norm), and update takes g from there. Source: Pascanu, Mikolov and Bengio 2013.
 """
 
 import math
@@ -17,36 +17,42 @@ from fastnn_kernels.cuda import flat, optimizer, penalty
 from fastnn_kernels.cuda.activation import bounded
 from fastnn_kernels.cuda.driver import cuda, device, kernel
 from fastnn_kernels.cuda.flat import THREADS
-from fastnn_kernels.cuda.work import CLIPPED, FACTOR, FLAG, PARTIAL, SPLITS, Pass, at
+from fastnn_kernels.cuda.work import BATCH, CLIPPED, COUNT, DONE, FACTOR, FLAG, PARTIAL, SPLITS, Pass, at
 from fastnn_kernels.optimizer import CLIP_NORM, NONE
 from fastnn_kernels.work import OPTIMIZER, PARAMETERS
 
 
-def update(p: Pass) -> None:
-    """One step of all parameters. Without an optimizer, the gradient only.
+def update(p: Pass, is_last: bool = True) -> None:
+    """One step of all parameters, behind the last pass of its batch. Without an optimizer, the gradient only.
 
     Parameters and state stay as they are where FLAG is set; it is set where the norm to be clipped is not finite.
     """
-    has_optimizer = p.numbers[OPTIMIZER] != NONE
-    is_collected = not has_optimizer or p.constants[CLIP_NORM] > 0.0
+    has_optimizer, clips = p.numbers[OPTIMIZER] != NONE, p.constants[CLIP_NORM] > 0.0
+    is_collected = not has_optimizer or clips or p.has_parts
     if is_collected:
         _collect_kernel[flat.grid(p.table), THREADS, p.stream](p.work)
-    if has_optimizer:
-        if is_collected:
+    if has_optimizer and is_last:
+        if clips:
             _norm_kernel[1, THREADS, p.stream](p.work, flat.count(p))
-        _update_kernel[flat.grid(p.table), THREADS, p.stream](p.work, np.uint32(is_collected))
+        _update_kernel[flat.grid(p.table), THREADS, p.stream](p.work, np.uint32(is_collected), np.uint32(clips))
 
 
 @device
-def _gradient(work, rates, one, partial, splits, i):
-    """The gradient of element i of a layer, with the penalty's; partial: where its first part lies."""
+def _sum(work, one, partial, splits, i):
+    """The gradient of element i of a layer from this pass; partial: where its first part lies."""
     g = work.space[partial + i]
     for _ in range(np.uint32(1), splits):
         partial += one.size
         g += work.space[partial + i]
-    if flat.is_weight(one, i):
-        g += penalty.gradient(work.params[one.start + i], rates.l1, rates.l2)
     return g
+
+
+@device
+def _penalty(work, rates, one, i):
+    """What the penalty adds to it."""
+    if flat.is_weight(one, i):
+        return penalty.gradient(work.params[one.start + i], rates.l1, rates.l2)
+    return work.params.dtype.type(0)
 
 
 @kernel
@@ -55,11 +61,16 @@ def _collect_kernel(work):
     layer, i, step = flat.here()
     one, rates = flat.layer_of(work, layer), optimizer.stored(work)
     partial, splits = at(work, layer, PARTIAL), at(work, layer, SPLITS)
+    is_first, is_last = work.now[DONE] == 0, work.now[DONE] + work.now[COUNT] == work.now[BATCH]
     squares = work.params.dtype.type(0)
     while i < one.size:
         g = work.params.dtype.type(0)
         if flat.is_parameter(one, i):
-            g = _gradient(work, rates, one, partial, splits, i)
+            g = _sum(work, one, partial, splits, i)
+            if not is_first:
+                g += work.gradient[one.start + i]
+            if is_last:
+                g += _penalty(work, rates, one, i)
         work.gradient[one.start + i] = g
         squares += g * g
         i += step
@@ -112,19 +123,19 @@ def _updated(work, code, rates, one, i, g):
 
 
 @kernel
-def _update_kernel(work, is_collected):
+def _update_kernel(work, is_collected, clips):
     if work.words[FLAG] != 0:
         return
     real = work.params.dtype.type
     layer, i, step = flat.here()
     one, rates, code = flat.layer_of(work, layer), optimizer.stored(work), work.numbers[OPTIMIZER]
     partial, splits = at(work, layer, PARTIAL), at(work, layer, SPLITS)
-    factor = real(work.sums[FACTOR]) if is_collected else real(1)
+    factor = real(work.sums[FACTOR]) if clips else real(1)
     while i < one.size:
         if flat.is_parameter(one, i):
             if is_collected:
                 g = work.gradient[one.start + i] * factor
             else:
-                g = _gradient(work, rates, one, partial, splits, i)
+                g = _sum(work, one, partial, splits, i) + _penalty(work, rates, one, i)
             _updated(work, code, rates, one, i, g)
         i += step

@@ -5,12 +5,12 @@ Layers and their columns are those of layout.py, for the tiling DEVICE, in uint3
 device: a step is the same launches every time, so that it can be recorded once and replayed.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastnn_kernels import layout
+from fastnn_kernels import layout, work
 from fastnn_kernels.activation import needs_z
 from fastnn_kernels.cuda.driver import device
 from fastnn_kernels.layout import BATCH_NORM, DEPTH, NORM, Parameters, Tiling
@@ -31,7 +31,15 @@ START = 1  # position in the order of row 0
 COUNT = 2  # rows of this pass
 TRAINING = 3  # whether there is noise
 EPOCH = 4  # epochs done before
-NOW = 5
+BATCH = 5  # rows of the batch, over which losses and gradients are averaged
+DONE = 6  # of them in passes before this one
+FIRST = 7  # position in the order of the first sample that the device has, where it has not all
+NOW = 8
+
+# Indices of `numbers` behind those of ../work.py.
+BATCH_SIZE = work.NUMBERS  # rows of a batch, the last one of an epoch may be shorter
+STREAMED = work.NUMBERS + 1  # whether the device has samples in their order, from now[FIRST] on
+NUMBERS = work.NUMBERS + 2
 
 # Indices of `words`, int64: a run's progress.
 FLAG = 0  # not 0: something is not finite; parameters stay as they are from then on
@@ -106,6 +114,13 @@ def at(work, layer, column):
     return work.table[layer * _COLUMNS + np.uint32(column)]
 
 
+@device
+def data_row(work, row):
+    """Where the sample of a row of the pass lies in X, labels, targets and weights; row and result: uint32."""
+    position = np.uint32(work.now[START]) + row
+    return position - np.uint32(work.now[FIRST]) if work.numbers[STREAMED] != 0 else work.order[position]
+
+
 @dataclass(frozen=True)
 class Workspace:
     """Where activations, deltas and the rest lie for passes of up to `rows` rows.
@@ -169,7 +184,8 @@ class Pass:
 
     work: the arrays on the device; table: int64 (layers + 1, COLUMNS) and numbers: int64, the same as on the device;
     constants: float64, optimizer.py's, as they are at the start; noise: real (layers + 1, noise.CONSTANTS); rows: of
-    the largest pass: grids are made for it, and kernels look at now[COUNT] for the rows of this one; stream: of CUDA.
+    the largest pass: grids are made for it, and kernels look at now[COUNT] for the rows of this one; stream: of CUDA;
+    is_augmented: whether samples are changed in training.
     """
 
     work: Work
@@ -179,6 +195,16 @@ class Pass:
     noise: np.ndarray
     rows: int
     stream: object
+    is_augmented: bool = False
+
+    @property
+    def has_parts(self) -> bool:
+        """Whether a batch takes several passes, whose gradients are added up before the update."""
+        return bool(self.numbers[BATCH_SIZE] > self.numbers[work.PASS_ROWS])
+
+    def on(self, stream: object) -> "Pass":
+        """The same on another stream."""
+        return replace(self, stream=stream)
 
     def at(self, layer: int, column: int) -> int:
         """An entry of the layer table."""
