@@ -88,12 +88,18 @@ def delta(work, layer, one, row, j, d, kept):
 
 
 @device
-def feed_element(work, layer, row, j, z):
+def feed_into(work, layer, one, row, j, z):
     """`feed`, with z stored in Z where the derivative needs it, and the output in A."""
     place = row * at(work, layer, STRIDE) + j
     if at(work, layer, Z) != at(work, layer, A):
         work.space[at(work, layer, Z) + place] = z
-    work.space[at(work, layer, A) + place] = feed(work, layer, feeding(work, layer), row, j, z)
+    work.space[at(work, layer, A) + place] = feed(work, layer, one, row, j, z)
+
+
+@device
+def feed_element(work, layer, row, j, z):
+    """`feed_into` for one element of a layer."""
+    feed_into(work, layer, feeding(work, layer), row, j, z)
 
 
 @device
