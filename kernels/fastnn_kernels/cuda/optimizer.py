@@ -5,8 +5,11 @@ rates are computed once a step by one thread, in float64 and from the same sourc
 
 import math
 
+import numpy as np
+
 from fastnn_kernels import optimizer
 from fastnn_kernels.cuda.driver import device, ported
+from fastnn_kernels.cuda.elementary import cos_sin_turns
 from fastnn_kernels.cuda.work import T
 from fastnn_kernels.optimizer import (
     ADAGRAD,
@@ -23,9 +26,18 @@ from fastnn_kernels.optimizer import (
 )
 from fastnn_kernels.work import OPTIMIZER
 
-learning_rate = ported(optimizer.learning_rate)
+
+@device
+def _cosine(turns):
+    c, _ = cos_sin_turns(turns, np.float64)
+    return c
+
+
+_INSTEAD = {"cosine": _cosine}  # of the library's, which needs local memory
+
+learning_rate = ported(optimizer.learning_rate, _INSTEAD)
 states = ported(optimizer.states)
-_rates = ported(optimizer.rates)
+_rates = ported(optimizer.rates, _INSTEAD)
 
 
 @device
