@@ -194,7 +194,7 @@ def _gather_kernel(work):
     if row >= np.uint32(work.now[COUNT]):
         return
     sample, constants = work.order[np.uint32(work.now[START]) + row], work.augment
-    start = np.uint64(data_row(work, row)) * np.uint64(columns)
+    start = np.uint64(data_row(work, np.uint32(work.now[START]) + row)) * np.uint64(columns)
     image = Image(sample, start, np.uint32(constants[HEIGHT]), np.uint32(constants[WIDTH]))
     is_warped, count = constants[WARPED] != real(0), _TWO * np.uint32(constants[NODES_Y] * constants[NODES_X])
     is_kept = count <= _MOST_NODES

@@ -12,16 +12,22 @@ beside one is np.uint32 too, since uint32 + int is int64. Numbers of the network
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
 from types import FunctionType
 from typing import Any
 
 import numba.cuda
 import numpy as np
+from numba import types
 from numba.core import config
 
 from fastnn_kernels.jit import Kernel
 
 IS_SIMULATED = bool(config.ENABLE_CUDASIM)  # NUMBA_ENABLE_CUDASIM: blocks run one after the other, in Python
+
+SIMULATED_PROCESSORS = 2
+VECTOR = 4  # elements that a thread reads or writes at once
 
 
 class _Simulated:
@@ -39,7 +45,19 @@ if IS_SIMULATED:
     from numba.cuda.simulator.kernel import _get_kernel_context as _running
 
 cuda: Any = _Simulated() if IS_SIMULATED else numba.cuda
-KERNELS: dict[str, Any] = {}  # all that the host launches, by module and name
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A kernel, for inspect.py. limits: threads of a block, and blocks that a processor is to hold at once; empty where
+    they are left to the compiler. dtype: of the networks that it is launched for, None for every."""
+
+    function: Callable
+    limits: tuple[int, ...]
+    dtype: Any
+
+
+KERNELS: dict[str, Compiled] = {}  # all that the host launches, by module and name
 
 
 def device(function: Callable) -> Any:
@@ -60,10 +78,16 @@ def ported(kernel: Kernel, instead: dict[str, Any] | None = None) -> Any:
     return device(FunctionType(function.__code__, function.__globals__ | own, function.__name__))
 
 
-def kernel(function: Callable) -> Any:
-    """What the host launches; compiled at the first launch for its types of arguments."""
-    KERNELS[f"{function.__module__.rpartition('.')[2]}.{function.__name__}"] = compiled = cuda.jit(function)
-    return compiled
+def kernel(function: Callable, key: str = "", limits: tuple[int, ...] = (), dtype: Any = None) -> Any:
+    """What the host launches; compiled at the first launch for its types of arguments.
+
+    key: "file.name", where several are made by one function; limits, dtype: see Compiled.
+    """
+    if key:
+        function.__name__ = function.__qualname__ = key.rpartition(".")[2]
+    KERNELS[key or f"{function.__module__.rpartition('.')[2]}.{function.__name__}"] = Compiled(function, limits, dtype)
+    options: dict[str, Any] = {} if IS_SIMULATED or not limits else {"launch_bounds": limits}
+    return cuda.jit(**options)(function)
 
 
 def blocks_for(elements: int, threads: int) -> int:
@@ -71,7 +95,91 @@ def blocks_for(elements: int, threads: int) -> int:
     return max(1, -(-int(elements) // threads))
 
 
+@cache
+def processors() -> int:
+    """Multiprocessors of the device in use."""
+    return SIMULATED_PROCESSORS if IS_SIMULATED else int(cuda.get_current_device().MULTIPROCESSOR_COUNT)
+
+
 @device
 def place():
     """The number of this thread among all of a one-dimensional grid."""
     return np.uint32(cuda.blockIdx.x) * np.uint32(cuda.blockDim.x) + np.uint32(cuda.threadIdx.x)
+
+
+if IS_SIMULATED:
+
+    @device
+    def shared(elements, dtype):
+        """Memory of the block, one-dimensional, at an address that load4 and store4 can use; once a kernel."""
+        return cuda.shared.array(elements, dtype)
+
+    @device
+    def fixed(array, index):
+        """An element, at a uint32 index, that nothing changes while the kernel runs: it is read once."""
+        return array[index]
+
+    @device
+    def load4(array, index, offset):
+        """The four elements from index + offset on; index: uint32, offset: int, constant; both multiples of 4."""
+        i = index + np.uint32(offset)
+        return array[i], array[i + 1], array[i + 2], array[i + 3]
+
+    @device
+    def store4(array, index, offset, a, b, c, d):
+        """Write a to d into the four elements from index + offset on."""
+        i = index + np.uint32(offset)
+        array[i], array[i + 1], array[i + 2], array[i + 3] = a, b, c, d
+
+else:
+    from llvmlite import ir
+    from numba.cuda.extending import intrinsic
+
+    INDEX = 32  # bits
+
+    def _pointer(context, builder, array_type, array, index):
+        data = context.make_array(array_type)(context, builder, array).data
+        narrow = index if index.type.width == INDEX else builder.trunc(index, ir.IntType(INDEX))
+        return builder.gep(data, [builder.zext(narrow, ir.IntType(64))])
+
+    def _vector(context, builder, array_type, array, index, offset):
+        place = builder.gep(_pointer(context, builder, array_type, array, index), [offset])
+        element = context.get_value_type(array_type.dtype)
+        return builder.bitcast(place, ir.VectorType(element, VECTOR).as_pointer())
+
+    def _lane(i):
+        return ir.Constant(ir.IntType(32), i)
+
+    @intrinsic
+    def fixed(typing, array, index):
+        def generate(context, builder, signature, arguments):
+            value = builder.load(_pointer(context, builder, array, *arguments))
+            value.set_metadata("invariant.load", builder.module.add_metadata([]))
+            return value
+
+        return array.dtype(array, index), generate
+
+    @intrinsic
+    def load4(typing, array, index, offset):
+        def generate(context, builder, signature, arguments):
+            vector = builder.load(_vector(context, builder, array, *arguments), align=16)
+            parts = [builder.extract_element(vector, _lane(i)) for i in range(VECTOR)]
+            return context.make_tuple(builder, signature.return_type, parts)
+
+        return types.UniTuple(array.dtype, VECTOR)(array, index, types.int64), generate
+
+    @intrinsic
+    def store4(typing, array, index, offset, a, b, c, d):
+        def generate(context, builder, signature, arguments):
+            place = _vector(context, builder, array, *arguments[:3])
+            vector = ir.Constant(place.type.pointee, ir.Undefined)
+            for i, value in enumerate(arguments[3:]):
+                vector = builder.insert_element(vector, value, _lane(i))
+            builder.store(vector, place, align=16)
+            return context.get_dummy_value()
+
+        return types.void(array, index, types.int64, *[array.dtype] * VECTOR), generate
+
+    @cuda.jit(device=True, inline="always")
+    def shared(elements, dtype):
+        return cuda.shared.array(elements, dtype, 16)

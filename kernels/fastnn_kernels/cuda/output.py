@@ -16,7 +16,7 @@ from fastnn_kernels.activation import SOFTMAX
 from fastnn_kernels.cuda import activation, loss
 from fastnn_kernels.cuda.driver import blocks_for, cuda, device, kernel
 from fastnn_kernels.cuda.sums import fold
-from fastnn_kernels.cuda.work import BATCH, COUNT, FLAG, HITS, SPLITS, Pass, at, data_row
+from fastnn_kernels.cuda.work import BATCH, COUNT, FLAG, HITS, SPLITS, START, Pass, at, data_row
 from fastnn_kernels.layout import ACTIVATION, N_OUT, STRIDE, WIDTH, A, D, Z
 from fastnn_kernels.loss import BINARY_CROSS_ENTROPY, CONSTANT, CROSS_ENTROPY, HALF_MSE, POISSON, SMOOTHING
 from fastnn_kernels.work import ACCURACY, BINARY, CLASSES, LABELS, LAYERS, LOSS, LOSSES, NOTHING, TARGET, WEIGHTED
@@ -81,7 +81,7 @@ def _row(work, layer, rows):
     exists = number < np.uint32(work.now[COUNT])
     n, sample, label = _ZERO, _ZERO, np.int32(-1)
     if exists:
-        n, sample = at(work, layer, N_OUT), data_row(work, number)
+        n, sample = at(work, layer, N_OUT), data_row(work, np.uint32(work.now[START]) + number)
         if work.numbers[TARGET] == LABELS:
             label = work.labels[sample]
     start = number * at(work, layer, STRIDE)

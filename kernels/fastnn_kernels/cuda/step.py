@@ -200,7 +200,7 @@ def _gather_kernel(work):
         return
     value = work.params.dtype.type(0)
     if j < columns:
-        value = work.X[np.uint64(data_row(work, row)) * np.uint64(columns) + np.uint64(j)]
+        value = work.X[np.uint64(data_row(work, np.uint32(work.now[START]) + row)) * np.uint64(columns) + np.uint64(j)]
         if work.numbers[NORMALIZED] != 0:
             value = (value - work.shift[j]) * work.scale[j]
     work.space[at(work, _ZERO, A) + place()] = value

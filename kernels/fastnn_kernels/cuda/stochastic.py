@@ -16,7 +16,7 @@ from fastnn_kernels.cuda import element, output
 from fastnn_kernels.cuda.driver import cuda, device, kernel
 from fastnn_kernels.cuda.optimizer import learning_rate
 from fastnn_kernels.cuda.sums import fold
-from fastnn_kernels.cuda.work import COUNT, FLAG, LOSS, START, STEPS, Pass, T, at
+from fastnn_kernels.cuda.work import BATCH, COUNT, FLAG, LOSS, START, STEPS, Pass, T, at, data_row
 from fastnn_kernels.layout import ACTIVATION, DEPTH, N_IN, N_OUT, STRIDE, WIDTH, A, B, D, W
 from fastnn_kernels.work import COLUMNS_IN, LAYERS, LOSSES, NORMALIZED
 
@@ -51,7 +51,7 @@ def _threads(p: Pass) -> int:
 def _gather(work, position, to):
     """The sample at a position of the order, normalized, at `to` in the workspace."""
     k, columns = np.uint32(cuda.threadIdx.x), np.uint32(work.numbers[COLUMNS_IN])
-    start = np.uint64(work.order[position]) * np.uint64(columns)
+    start = np.uint64(data_row(work, position)) * np.uint64(columns)
     while k < columns:
         x = work.X[start + np.uint64(k)]
         if work.numbers[NORMALIZED] != 0:
@@ -159,7 +159,7 @@ def _lead_back(work, layer, rate, sums):
 def _begin(work, position, rates):
     """The moment of this step, and minus its learning rate, from the first thread to all."""
     if cuda.threadIdx.x == 0:
-        work.now[START], work.now[COUNT] = position, 1
+        work.now[START], work.now[COUNT], work.now[BATCH] = position, 1, 1
         rates[0] = work.params.dtype.type(-learning_rate(work.constants, work.now[T] + 1))
     cuda.syncthreads()
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from fastnn_kernels import layout, work
 from fastnn_kernels.activation import needs_z
-from fastnn_kernels.cuda.driver import device
+from fastnn_kernels.cuda.driver import device, fixed
 from fastnn_kernels.layout import BATCH_NORM, DEPTH, NORM, Parameters, Tiling
 
 DEVICE = Tiling(pad=4, panel=None)  # four numbers are what a thread reads at once
@@ -111,13 +111,12 @@ def dtype_of(field: str, real: np.dtype) -> np.dtype:
 @device
 def at(work, layer, column):
     """An entry of the layer table, uint32; layer: uint32."""
-    return work.table[layer * _COLUMNS + np.uint32(column)]
+    return fixed(work.table, layer * _COLUMNS + np.uint32(column))
 
 
 @device
-def data_row(work, row):
-    """Where the sample of a row of the pass lies in X, labels, targets and weights; row and result: uint32."""
-    position = np.uint32(work.now[START]) + row
+def data_row(work, position):
+    """Where the sample at a position of the order lies in X, labels, targets and weights; both uint32."""
     return position - np.uint32(work.now[FIRST]) if work.numbers[STREAMED] != 0 else work.order[position]
 
 
