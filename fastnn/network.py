@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from fastnn import architecture, checks, devices, explain, initializers, inputs, norms, optimizers, range_test
+from fastnn import architecture, checks, devices, explain, initializers, inputs, norms, optimizers, range_test, session
 from fastnn import progress as progress_module
 from fastnn.augment import Augmentation
 from fastnn.averaging import EMA
 from fastnn.clipping import Clip
 from fastnn.custom import CustomActivation
 from fastnn.data.normalize import Normalization
+from fastnn.engine import Engine
 from fastnn.errors import InputError
 from fastnn.fitted import Fitted, LastRun
 from fastnn.job import Part
@@ -183,7 +184,6 @@ class MLP:
         Returns the History of these epochs. Raises InputError before anything is computed, and DivergenceError where
         the loss becomes NaN or infinite; the network then has the last good weights. Ctrl-C stops after a whole step.
         """
-        engine = devices.choose(device, threads)
         show = progress_module.create(checks.flag("progress", progress))
         fitted = Fitted() if checks.flag("reset", reset) else self.fitted
         asked = Request(
@@ -205,6 +205,7 @@ class MLP:
             callbacks=callbacks,
         )
         job = Reader(self, fitted).job(X, y, asked)
+        engine = devices.choose(device, self._work(job.settings.batch), threads, show.message)
         # All input is good: from here on the network changes.
         if reset:
             self._start_over()
@@ -239,18 +240,25 @@ class MLP:
         """
         rates = range_test.rates(lowest, highest, steps)
         asked = Request(loss, optimizer, 1, batch_size, penalty, clip, normalize, shuffle=False)
-        return range_test.run(self, X, y, rates, asked, devices.choose(device, threads))
+        job = Reader(self, self.fitted).job(X, y, asked)
+        engine = devices.choose(device, self._work(job.settings.batch), threads)
+        return range_test.run(self, job, rates, engine)
+
+    def _work(self, batch: int) -> float:
+        """Floating point operations of a step."""
+        return session.flops_per_sample(self) * batch
 
     # Use
 
     def predict(self, X: Any, *, device: str = "cpu") -> np.ndarray:
         """(samples, n_out), outputs of the last activation. Raises InputError as fit does."""
         part = Part.of(inputs.matrix("X", X, self.n_in, self.dtype))
-        return devices.choose(device).predict(self, part, Reader(self, self.fitted).loss(None))
+        return self._idle(device, part).predict(self, part, Reader(self, self.fitted).loss(None))
 
     def activations(self, X: Any, *, device: str = "cpu") -> list[np.ndarray]:
         """[(samples, n), ...]: the outputs of every layer, the last of them what predict gives. On one thread."""
-        part, engine = Part.of(inputs.matrix("X", X, self.n_in, self.dtype)), devices.choose(device)
+        part = Part.of(inputs.matrix("X", X, self.n_in, self.dtype))
+        engine = self._idle(device, part)
         return [engine.observe(self, part, number, activated=True) for number in range(1, len(self.layers) + 1)]
 
     def predict_class(self, X: Any, *, device: str = "cpu") -> np.ndarray:
@@ -278,7 +286,7 @@ class MLP:
         reader = Reader(self, self.fitted)
         loss_object = reader.loss(loss)
         part = reader.part(X, y, loss_object, sample_weight=sample_weight, class_weight=class_weight)
-        value, accuracy = devices.choose(device).evaluate(self, part, loss_object)
+        value, accuracy = self._idle(device, part).evaluate(self, part, loss_object)
         return {"loss": value} if accuracy is None else {"loss": value, "accuracy": accuracy}
 
     def loss(
@@ -314,8 +322,12 @@ class MLP:
         loss_object = reader.trainable_loss(loss)
         part = reader.part(X, y, loss_object, sample_weight=sample_weight, class_weight=class_weight)
         norms.check_batches(self, len(part), len(part))
-        flat = devices.choose(device).gradient(self, part, loss_object)
+        flat = self._idle(device, part).gradient(self, part, loss_object)
         return [layout.get_layer(self.layout, number, flat) for number in range(1, len(self.layers) + 1)]
+
+    def _idle(self, device: str, part: Part) -> Engine:
+        """The device for work outside a fit: a feed through the whole part is about a third of a step."""
+        return devices.choose(device, self._work(len(part)) / 3)
 
     # Files and words
 

@@ -12,8 +12,8 @@ import numpy as np
 from fastnn import checks
 from fastnn.engine import Engine
 from fastnn.errors import DivergenceError, InputError
+from fastnn.job import Job
 from fastnn.progress import Silent
-from fastnn.reading import Reader, Request
 from fastnn.training import Run
 from fastnn_kernels import layout
 
@@ -50,9 +50,8 @@ def rates(lowest: Any, highest: Any, steps: Any) -> np.ndarray:
     return np.geomspace(least, most, checks.whole("steps", steps, least=LEAST_STEPS))
 
 
-def run(net: MLP, X: Any, y: Any, rates: np.ndarray, asked: Request, engine: Engine) -> RangeTest:
-    """A step of a copy of the network at each of the rates. asked: one epoch, not shuffled."""
-    job = Reader(net, net.fitted).job(X, y, asked)
+def run(net: MLP, job: Job, rates: np.ndarray, engine: Engine) -> RangeTest:
+    """A step of a copy of the network at each of the rates. job: of one epoch, not shuffled."""
     trial = copy.copy(net)
     trial.params = layout.zeros(len(net.params), net.dtype)
     trial.params[:], trial.running = net.params, net.running.copy()

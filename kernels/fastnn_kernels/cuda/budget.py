@@ -36,12 +36,12 @@ class Budget:
 class TooLargeError(Exception):
     """It does not fit. rows: of the batch that was tried; fitting: the largest batch that would, 0 if none."""
 
-    def __init__(self, needs: Needs, rows: int, fitting: int, free: float) -> None:
+    def __init__(self, needs: Needs, rows: int, fitting: int, free: int) -> None:
         super().__init__("too little memory on the device")
         self.needs, self.rows, self.fitting, self.free = needs, rows, fitting, free
 
 
-def plan(needs: Needs, batch: int, is_whole: bool, free: float) -> Budget:
+def plan(needs: Needs, batch: int, is_whole: bool, free: int) -> Budget:
     """The budget for batches of so many rows. is_whole: whether all rows of a batch must go through at once.
 
     Raises TooLargeError.

@@ -4,7 +4,7 @@ A source has one or two sets of the arrays FIELDS of Work. pieces(order, ends) g
 (which set, first position, last), while the device has the samples of these positions in that set.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
@@ -16,9 +16,9 @@ FIELDS = ("X", "labels", "targets", "weights")
 
 
 class Source(Protocol):
-    sets: Sequence[dict[str, Any]]
+    sets: list[dict[str, Any]]
 
-    def pieces(self, order: np.ndarray, ends: Sequence[int]) -> Iterator[tuple[int, int, int]]:
+    def pieces(self, order: np.ndarray, ends: Iterable[int]) -> Iterator[tuple[int, int, int]]:
         """order: int64, rows of the data; ends: positions where a piece may end, rising, the last of them the last of
         all."""
 
@@ -29,7 +29,7 @@ class Resident:
     def __init__(self, arrays: dict[str, Any]) -> None:
         self.sets = [arrays]
 
-    def pieces(self, order: np.ndarray, ends: Sequence[int]) -> Iterator[tuple[int, int, int]]:
+    def pieces(self, order: np.ndarray, ends: Iterable[int]) -> Iterator[tuple[int, int, int]]:
         yield 0, 0, len(order)
 
 
@@ -52,7 +52,7 @@ class Streamed:
     def _room(self, allocate: Any) -> dict[str, Any]:
         return {name: allocate(self._rows * array.shape[1], array.dtype) for name, array in self._arrays.items()}
 
-    def pieces(self, order: np.ndarray, ends: Sequence[int]) -> Iterator[tuple[int, int, int]]:
+    def pieces(self, order: np.ndarray, ends: Iterable[int]) -> Iterator[tuple[int, int, int]]:
         pieces = _pieces(ends, self._rows)
         with ThreadPoolExecutor(1) as thread:
             filled = thread.submit(self._fill, 0, order[slice(*pieces[0])])
@@ -78,7 +78,7 @@ class Streamed:
             self._copied[which].record(self._copying)
 
 
-def _pieces(ends: Sequence[int], most: int) -> list[tuple[int, int]]:
+def _pieces(ends: Iterable[int], most: int) -> list[tuple[int, int]]:
     """(first, last) of pieces of at most so many positions, each as long as it can be."""
     pieces, first, last = [], 0, 0
     for end in ends:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fastnn_kernels import team
-from fastnn_kernels.cuda import flat, memory, output, penalty, step, subnetwork
+from fastnn_kernels.cuda import flat, memory, output, penalty, step, stochastic, subnetwork
 from fastnn_kernels.cuda.data import Source
 from fastnn_kernels.cuda.driver import blocks_for, kernel, place
 from fastnn_kernels.cuda.flat import THREADS
@@ -37,9 +37,10 @@ from fastnn_kernels.epoch import KEEP_AFTER, new_order
 from fastnn_kernels.layout import N_OUT, STRIDE, A
 from fastnn_kernels.noise import PER_EPOCH
 from fastnn_kernels.optimizer import PENALTY_L1, PENALTY_L2
-from fastnn_kernels.work import LAYERS, PASS_ROWS, RUNNING_SIZE, SEED, SHUFFLED, SUBNETWORK
+from fastnn_kernels.work import LAYERS, PASS_ROWS, RUNNING_SIZE, SEED, SHUFFLED, STOCHASTIC, SUBNETWORK
 
 GROUP = 8  # steps between two looks at what the device has counted
+SINGLE_STEPS = 1024  # steps of one sample that are enqueued at a time
 
 
 def start(p: Pass, t: int = 0, epoch: int = 0, is_training: bool = False) -> None:
@@ -63,16 +64,21 @@ def _passes(p: Pass, samples: int) -> Iterator[tuple[int, bool, bool]]:
             yield end, begin == first, end == last
 
 
-def _sweep(passes: Sequence[Pass], source: Source, order: np.ndarray) -> Iterator[tuple[int, int, bool, bool]]:
-    """All passes through the samples of an order, while the device has their samples: number of the Pass, where it
-    ends, whether it is the first of its batch, and whether the last."""
+def _pieces(passes: Sequence[Pass], source: Source, order: np.ndarray) -> Iterator[tuple[int, int, int]]:
+    """The pieces of an order, while the device has their samples: number of the Pass, first position and last."""
     main = passes[0]
     memory.put(order.astype(np.uint32), main.work.order[: len(order)], main.stream)
-    ends = _passes(main, len(order))
     for which, first, last in source.pieces(order, (end for end, *_ in _passes(main, len(order)))):
-        p = passes[which]
-        if p.numbers[STREAMED]:
-            step.move_to(p, first)
+        if main.numbers[STREAMED]:
+            step.move_to(passes[which], first)
+        yield which, first, last
+
+
+def _sweep(passes: Sequence[Pass], source: Source, order: np.ndarray) -> Iterator[tuple[int, int, bool, bool]]:
+    """All passes through the samples of an order: number of the Pass, where it ends, whether it is the first of its
+    batch, and whether the last."""
+    ends = _passes(passes[0], len(order))
+    for which, first, last in _pieces(passes, source, order):
         end = first
         while end < last:
             end, is_first, is_last = next(ends)
@@ -182,12 +188,10 @@ class Fit:
         per_epoch = self._main.numbers[SUBNETWORK] == PER_EPOCH
         if per_epoch:
             subnetwork.take(self._main, self._smalls[0])
-        goes_on = True
-        for which, _, is_first, is_last in _sweep(self._passes, self._source, order):
-            self._launch(which, is_first, is_last)
-            if is_last and (words[team.STOP] or pace.is_over(words)):
-                goes_on = not words[team.STOP]
+        for is_whole in self._single_steps(order) if self._main.numbers[STOCHASTIC] else self._steps(order):
+            if is_whole and (words[team.STOP] or pace.is_over(words)):
                 break
+        goes_on = not words[team.STOP]
         if per_epoch:
             subnetwork.give_back(self._main, self._smalls[0])
         if not goes_on:
@@ -195,6 +199,19 @@ class Fit:
             words[team.PROGRESS] = counted[STEPS]
             words[team.END] = team.DIVERGED if counted[FLAG] else team.STOPPED
         return goes_on
+
+    def _steps(self, order: np.ndarray) -> Iterator[bool]:
+        """Enqueue pass after pass; whether it was the last of its step."""
+        for which, _, is_first, is_last in _sweep(self._passes, self._source, order):
+            self._launch(which, is_first, is_last)
+            yield is_last
+
+    def _single_steps(self, order: np.ndarray) -> Iterator[bool]:
+        """Enqueue steps of one sample, many at a time."""
+        for which, first, last in _pieces(self._passes, self._source, order):
+            for begin in range(first, last, SINGLE_STEPS):
+                stochastic.epoch(self._passes[which], begin, min(SINGLE_STEPS, last - begin))
+                yield True
 
     def _launch(self, which: int, is_first: bool, is_last: bool) -> None:
         """A pass: launch by launch the first time, which compiles what is new, then as a graph."""

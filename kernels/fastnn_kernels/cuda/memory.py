@@ -17,6 +17,7 @@ import numpy as np
 
 from fastnn_kernels.cuda.driver import IS_SIMULATED, cuda
 
+SIMULATED_BYTES = 1 << 40
 LEAST_CAPABILITY = (7, 5)  # what the compiler of CUDA 13 still knows
 
 
@@ -83,7 +84,7 @@ class Device:
     name: str
     capability: tuple[int, int]
     processors: int
-    memory: float
+    memory: int
     driver: tuple[int, int]
 
 
@@ -91,7 +92,7 @@ class Device:
 def find() -> Device:
     """The device that all work is done on: the first that CUDA shows. Raises UnavailableError."""
     if IS_SIMULATED:
-        return Device("simulated device", (0, 0), 1, float("inf"), (0, 0))
+        return Device("simulated device", (0, 0), 1, SIMULATED_BYTES, (0, 0))
     if importlib.util.find_spec("numba_cuda") is None:
         raise UnavailableError(Reason.NO_PACKAGE)
     driver = _driver()
@@ -137,12 +138,13 @@ def _memory() -> Any:
     return cuda.current_context().get_memory_info()
 
 
-def free_bytes() -> float:
+def free_bytes() -> int:
     """Memory of the device that is free now."""
+    if IS_SIMULATED:
+        return SIMULATED_BYTES
     with translated():
-        if not IS_SIMULATED:
-            cuda.current_context().deallocations.clear()  # what nobody holds any more waits there
-        return _memory().free
+        cuda.current_context().deallocations.clear()  # what nobody holds any more waits there
+        return int(_memory().free)
 
 
 def new_stream() -> Any:
@@ -173,7 +175,7 @@ def zeros(elements: int, dtype: Any, stream: Any) -> Any:
     return upload(np.zeros(max(elements, 1), dtype), dtype, stream)
 
 
-def put(array: np.ndarray, out: Any, stream: Any) -> None:
+def put(array: Any, out: Any, stream: Any) -> None:
     """Enqueue a copy into an array on the device, of the same size and dtype, from the host or from the device."""
     with translated():
         out.copy_to_device(array, stream=stream)

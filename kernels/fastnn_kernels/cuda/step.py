@@ -47,7 +47,8 @@ from fastnn_kernels.cuda.work import (
 )
 from fastnn_kernels.layout import BATCH_NORM, NO_NORM, NOISE, NORM, STRIDE, A
 from fastnn_kernels.noise import PER_BATCH, SAMPLE_CONNECT
-from fastnn_kernels.work import COLUMNS_IN, LAYERS, LOSSES, NORMALIZED, PASS_ROWS, SAMPLES, SUBNETWORK
+from fastnn_kernels.optimizer import NONE
+from fastnn_kernels.work import COLUMNS_IN, LAYERS, LOSSES, NORMALIZED, OPTIMIZER, PASS_ROWS, SAMPLES, SUBNETWORK
 
 _ZERO, _THREADS = np.uint32(0), np.uint32(THREADS)
 
@@ -188,7 +189,8 @@ def _begin_kernel(work):
         now[BATCH] = min(numbers[BATCH_SIZE], numbers[SAMPLES] - now[START])
         now[T] += 1
         work.words[CLIPPED] = 0
-        optimizer.rates(work)
+        if numbers[OPTIMIZER] != NONE:
+            optimizer.rates(work)
     now[COUNT] = min(numbers[PASS_ROWS], now[BATCH] - now[DONE])
 
 

@@ -69,34 +69,34 @@ class Work(NamedTuple):
     augment: real, basis: real, see augment.py.
     """
 
-    table: object
-    numbers: object
-    now: object
-    words: object
-    sums: object
-    rates: object
-    constants: object
-    betas: object
-    params: object
-    gradient: object
-    kept: object
-    state: object
-    space: object
-    X: object
-    shift: object
-    scale: object
-    labels: object
-    targets: object
-    weights: object
-    order: object
-    loss_constants: object
-    norms: object
-    running: object
-    kept_running: object
-    noise: object
-    units: object
-    augment: object
-    basis: object
+    table: Any
+    numbers: Any
+    now: Any
+    words: Any
+    sums: Any
+    rates: Any
+    constants: Any
+    betas: Any
+    params: Any
+    gradient: Any
+    kept: Any
+    state: Any
+    space: Any
+    X: Any
+    shift: Any
+    scale: Any
+    labels: Any
+    targets: Any
+    weights: Any
+    order: Any
+    loss_constants: Any
+    norms: Any
+    running: Any
+    kept_running: Any
+    noise: Any
+    units: Any
+    augment: Any
+    basis: Any
 
 
 _DTYPES: dict[str, Any] = {"table": np.uint32, "order": np.uint32, "units": np.uint32, "labels": np.int32}
