@@ -24,7 +24,7 @@ from fastnn.clipping import ClipNorm, ClipValue
 from fastnn.custom import CustomActivation, CustomLoss
 from fastnn.data.split import train_test_split
 from fastnn.diagnostics import Diagnostics, diagnose, overfitting_gap
-from fastnn.errors import DivergenceError, FastnnError, FileError, InputError
+from fastnn.errors import DivergenceError, FastnnError, FileError, FunctionError, InputError
 from fastnn.initializers import (
     GlorotNormal,
     GlorotUniform,
@@ -81,6 +81,7 @@ __all__ = [
     "Exponential",
     "FastnnError",
     "FileError",
+    "FunctionError",
     "GlorotNormal",
     "GlorotUniform",
     "HalfMSE",

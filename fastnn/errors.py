@@ -30,6 +30,19 @@ class DivergenceError(FastnnError, ArithmeticError):
         self.step = step
 
 
+class FunctionError(FastnnError, RuntimeError):
+    """A function of the user's own raised an exception, which is the cause; nothing is returned that it spoiled.
+
+    In training the network keeps the last good weights. Attributes: function, "function", "value" or "derivative", and
+    arguments, the numbers that it was called with.
+    """
+
+    def __init__(self, message: str, function: str, arguments: tuple[float, ...]) -> None:
+        super().__init__(message)
+        self.function = function
+        self.arguments = arguments
+
+
 class MissingExtraError(FastnnError, ImportError):
     """A package is needed that only an extra of fastnn installs."""
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
@@ -210,8 +210,8 @@ class Run:
             state.steps += int(words[team.PROGRESS])
             state.epochs += done
             self.epochs_done += done
-        if words[team.END] == team.DIVERGED:
-            self._diverged(words)
+        if words[team.FAILURES] or words[team.END] == team.DIVERGED:
+            self._give_up(words)
         return seconds
 
     def step(self, workers: team.Team, samples: np.ndarray, rate: float) -> None:
@@ -252,8 +252,8 @@ class Run:
         if accuracy is not None:
             self.history.validation_accuracy.append(accuracy)
 
-    def _diverged(self, words: np.ndarray) -> None:
-        """Put the last good weights back, start the optimizer afresh, and say where it happened."""
+    def _give_up(self, words: np.ndarray) -> NoReturn:
+        """Put the last good weights back, start the optimizer afresh, and say where and why."""
         step = int(words[team.PROGRESS]) - int(words[team.EPOCH]) * self.steps_per_epoch + 1
         at_epoch, at_step = self.epochs_done + 1, min(step, self.steps_per_epoch)
         self.net.params[:] = self.session.arrays.kept
@@ -261,13 +261,14 @@ class Run:
         self.average = None
         self.state.values[:] = 0
         self.state.steps = 0
-        raise DivergenceError(
-            f"the loss became NaN or infinite in epoch {at_epoch}, step {at_step} of {self.steps_per_epoch}. The "
-            "network has its last good weights again, the optimizer starts afresh. Try a lower learning rate or "
-            'normalize="standard"',
-            at_epoch,
-            at_step,
+        where = (
+            f" in epoch {at_epoch}, step {at_step} of {self.steps_per_epoch}. The network has its last good weights "
+            "again, the optimizer starts afresh"
         )
+        if (failure := self.session.failure(where)) is not None:
+            raise failure
+        advice = 'Try a lower learning rate or normalize="standard"'
+        raise DivergenceError(f"the loss became NaN or infinite{where}. {advice}", at_epoch, at_step)
 
 
 def suits_single_samples(net: MLP) -> bool:
