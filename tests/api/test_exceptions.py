@@ -126,6 +126,7 @@ def test_training_ends_with_the_weights_of_before(name, batch_size, threads, dty
     with pytest.raises(fn.FunctionError, match=r"in epoch 1, step \d+ of \d+\. The network has its last") as caught:
         net.fit(X, y, batch_size=batch_size, threads=threads, epochs=5, **options)
     case.check(caught.value)
+    assert caught.value.history.loss == []
     first, last = {1: (63, 78), 16: (5, 5), "full": (1, 1)}[batch_size]  # a block of samples may end it
     assert first <= int(str(caught.value).split("step ")[1].split()[0]) <= last
     assert same(net.weights, before)
@@ -236,13 +237,14 @@ def test_no_number_comes_of_it(name, use, threads, rng, monkeypatch):
 
 
 @pytest.mark.parametrize("batch_size", [1, 50])
-def test_validation_and_diagnoses_in_a_fit_raise_too(batch_size, rng):
+def test_validation_in_a_fit_raises_too(batch_size, rng):
     case = CASES["activation"]
     net, X, y = problem(rng, case)
     options = {"batch_size": batch_size, "optimizer": fn.SGD(1e-6), **QUIET}
     with pytest.raises(fn.FunctionError) as caught:
         net.fit(X[:70], y[:70], validation=(X, y), epochs=3, **options)
     case.check(caught.value)
+    assert len(caught.value.history.loss) == 1
     once = fn.MLP(3, net.layers, seed=1)
     once.set_weights([(0.3 * np.ones(W.shape), np.zeros(b.shape)) for W, b in net.weights])
     once.fit(X[:70], y[:70], epochs=1, **options)
