@@ -248,6 +248,8 @@ class MLP:
         penalty: Penalty | None = None,
         clip: Clip | None = None,
         normalize: str | None = None,
+        sample_weight: Any = None,
+        class_weight: Any = None,
         threads: int | None = None,
     ) -> RangeTest:
         """The range test: how the loss moves as a copy of this network trains at a rate that rises from step to step.
@@ -267,6 +269,8 @@ class MLP:
             penalty=penalty,
             clip=clip,
             normalize=normalize,
+            sample_weight=sample_weight,
+            class_weight=class_weight,
             threads=threads,
         )
 
