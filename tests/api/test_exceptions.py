@@ -194,13 +194,17 @@ def test_in_a_part_of_the_network(per, rng):
     assert same(net.weights, before)
 
 
-def test_batches_in_parts(rng, monkeypatch):
-    monkeypatch.setattr(fn.session, "PASS_ROWS", 32)
-    case = CASES["slope"]
+@pytest.mark.parametrize("sizes", [{"PASS_ROWS": 32}, {"PARTS": 4, "PART_ROWS": 16}], ids=str)
+@pytest.mark.parametrize("name", ["slope", "loss"])
+def test_batches_in_parts(name, sizes, rng, monkeypatch):
+    for size, rows in sizes.items():
+        monkeypatch.setattr(fn.session, size, rows)
+    case = CASES[name]
     net, X, y = problem(rng, case)
     before = net.weights
+    assert (fn.session.division(net, ROWS)[0] > 0) == ("PARTS" in sizes)
     with pytest.raises(fn.FunctionError) as caught:
-        net.fit(X, y, batch_size="full", threads=2, epochs=3, **QUIET)
+        net.fit(X, y, loss=case.loss, batch_size="full", threads=2, epochs=3, **QUIET)
     case.check(caught.value)
     assert same(net.weights, before)
 
