@@ -12,7 +12,7 @@ import numpy as np
 
 from fastnn import losses, norms
 from fastnn.cuda_session import DeviceSession, Learning, moved, moved_running, open_session
-from fastnn.errors import DeviceError, DeviceLostError, DeviceMemoryError, InputError, MissingExtraError
+from fastnn.errors import DeviceError, DeviceLostError, DeviceMemoryError, FunctionError, InputError, MissingExtraError
 from fastnn.job import Job, Part
 from fastnn.losses import Loss
 from fastnn_kernels import activation, layout, loss, optimizer, team, work
@@ -254,6 +254,10 @@ class Training:
         with self._watched():
             self._bring("kept", "kept_running")
         self._is_over = True
+
+    def failure(self, where: str) -> FunctionError | None:
+        """The device knows no functions of users."""
+        return None
 
     def _bring(self, params: str, running: str) -> None:
         """Parameters and running averages from the device into the network."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from fastnn.errors import FunctionError
 from fastnn.job import Job, Part
 from fastnn.losses import Loss
 
@@ -33,7 +34,7 @@ class Trainer(Protocol):
     ) -> None: ...
 
     def train(self, epochs: int, results: np.ndarray, poll: Callable[[], None]) -> None:
-        """Train so many epochs more. results: float64 (epochs, 4), see fastnn_kernels.epoch.train.
+        """Train so many epochs more. results: float64 (epochs, 5), see fastnn_kernels.epoch.train.
 
         poll is called about ten times a second. KeyboardInterrupt comes out after a whole step.
         """
@@ -55,6 +56,9 @@ class Trainer(Protocol):
 
     def restore(self) -> None:
         """Bring the last good parameters and running averages into the network. Nothing is trained or fetched then."""
+
+    def failure(self, where: str) -> FunctionError | None:
+        """What is to be raised where a function of the user's own raised an exception; where: the message's end."""
 
 
 class Engine(Protocol):

@@ -181,8 +181,9 @@ class MLP:
         of the weights that the network holds from then on, while the next fit goes on from the weights themselves.
         threads: None chooses by the work. progress: whether to show any.
 
-        Returns the History of these epochs. Raises InputError before anything is computed, and DivergenceError where
-        the loss becomes NaN or infinite; the network then has the last good weights. Ctrl-C stops after a whole step.
+        Returns the History of these epochs. Raises InputError before anything is computed, DivergenceError where the
+        loss becomes NaN or infinite, FunctionError where a function of your own raises an exception; the network then
+        has the last good weights. Ctrl-C stops after a whole step.
         """
         show = progress_module.create(checks.flag("progress", progress))
         fitted = Fitted() if checks.flag("reset", reset) else self.fitted
@@ -229,6 +230,8 @@ class MLP:
         penalty: Penalty | None = None,
         clip: Clip | None = None,
         normalize: str | None = None,
+        sample_weight: Any = None,
+        class_weight: Any = None,
         threads: int | None = None,
         device: str = "cpu",
     ) -> RangeTest:
@@ -239,7 +242,8 @@ class MLP:
         fastnn.plots.learning_rate_search draws. Source: Smith 2017.
         """
         rates = range_test.rates(lowest, highest, steps)
-        asked = Request(loss, optimizer, 1, batch_size, penalty, clip, normalize, shuffle=False)
+        weighting = {"sample_weight": sample_weight, "class_weight": class_weight}
+        asked = Request(loss, optimizer, 1, batch_size, penalty, clip, normalize, shuffle=False, **weighting)
         job = Reader(self, self.fitted).job(X, y, asked)
         engine = devices.choose(device, self._work(job.settings.batch), threads)
         return range_test.run(self, job, rates, engine)
@@ -341,7 +345,8 @@ class MLP:
     def load(cls, path: str | os.PathLike[str], custom: Mapping[str, CustomActivation] | None = None) -> MLP:
         """A network as it was saved. custom: its own activations by name, since a file holds no functions.
 
-        Raises FileError for what is no such file, or needs activations that are not given.
+        Raises FileError for what is no such file, or needs activations that are not given, and InputError for names
+        that the file does not have.
         """
         from fastnn.files import checkpoint
 

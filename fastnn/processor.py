@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastnn import averaging, losses, norms, session, subnetwork
+from fastnn.errors import FunctionError
 from fastnn.job import Job, Part
 from fastnn.losses import Loss
 from fastnn.session import EVALUATION_BLOCK
@@ -67,9 +68,10 @@ class Training:
     def __init__(self, net: MLP, job: Job, threads: int, report: Callable[[str], None]) -> None:
         session.prepare(net.dtype, [epoch.train] if job.validation is None else [epoch.train, epoch.evaluate], report)
         settings, training, state = job.settings, job.training, net.fitted.optimizer
-        rows = session.pass_rows(net, settings.minibatch)
+        parts, rows = session.division(net, settings.batch, settings.augment)
+        rows = min(rows, session.pass_rows(net, settings.minibatch))
         learning = session.Learning(settings, settings.constants(len(training), state.steps), state.values, state.steps)
-        opened = session.open_session(net, training, settings.loss, rows, threads, learning=learning)
+        opened = session.open_session(net, training, settings.loss, rows, threads, learning=learning, parts=parts)
         self._session = subnetwork.attach(net, opened, rows)
         self._validation = None
         if job.validation is not None:
@@ -113,6 +115,9 @@ class Training:
     def restore(self) -> None:
         self._net.params[:] = self._session.arrays.kept
         self._net.running[:] = self._session.arrays.kept_running
+
+    def failure(self, where: str) -> FunctionError | None:
+        return self._session.failure(where)
 
 
 class Evaluation:

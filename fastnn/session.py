@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastnn import description, norms
-from fastnn.augment import Plan
+from fastnn import custom, description, norms
+from fastnn.activations import Activation
+from fastnn.augment import Augmentation, Plan
+from fastnn.errors import FunctionError
 from fastnn.job import Part, Settings
 from fastnn.losses import Loss
 from fastnn_kernels import augment as augment_kernels
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
 FUNCTIONS = [layout.FUNCTION, layout.DERIVATIVE]  # addresses of custom activations in the table
 EVALUATION_BLOCK = 64  # rows that a thread takes at a time to evaluate or predict; sums do not depend on threads
 PASS_ROWS = 1024  # rows that go through the network at once in training; longer batches go in parts, see pass_rows
+PARTS = 16  # of a batch that is divided for the workers, see division
+PART_ROWS = 128  # rows of a pass through a part: activations that a core's cache holds
+PART_BYTES = 1 << 19  # parameters up to which a core's cache holds them and a gradient beside the activations
 FLOPS_PER_THREAD = 1.5e6  # a step's work below which one more thread costs more at the barriers than it brings
 ROWS_PER_THREAD = 32  # of a small network: with fewer, fetching the weights that another core wrote costs more
 CACHED_BYTES = 2 << 20  # parameters up to which a network is small: the caches of the cores hold it
@@ -34,10 +39,14 @@ CACHED_BYTES = 2 << 20  # parameters up to which a network is small: the caches 
 class Session:
     """Everything that one call of a compiled function needs. arrays hold the memory that the kernels write.
 
-    inner: those of a small network, see subnetwork.py, whose addresses lie in arrays."""
+    loss, activations: whose functions they may call. inner: the arrays of a small network, see subnetwork.py, whose
+    addresses lie in arrays.
+    """
 
     arrays: Arrays
     threads: int
+    loss: Loss
+    activations: Sequence[Activation]
     inner: Arrays | None = None
 
     @property
@@ -45,8 +54,14 @@ class Session:
         return self.arrays.words
 
     def run(self, team_: team.Team, function: Callable, *args: Any, poll: Callable[[], None] | None = None) -> None:
-        """Enter the compiled function on every thread of the team."""
+        """Enter the compiled function on every thread of the team. `failure` is to be asked afterwards."""
         team_.run(function, self.words, self.arrays.params, self.arrays.addresses(), *args, poll=poll)
+
+    def failure(self, where: str = "") -> FunctionError | None:
+        """What is to be raised where a function of the user has raised an exception; where: the end of the message."""
+        if not self.words[team.FAILURES]:
+            return None
+        return custom.failure(self.loss, self.activations, self.words, self.arrays.params.dtype, where)
 
 
 @dataclass(frozen=True)
@@ -69,19 +84,22 @@ def open_session(
     learning: Learning | None = None,
     gradient: np.ndarray | None = None,
     predicts: bool = False,
+    parts: int = 0,
 ) -> Session:
     """Lay out a session over a part of X, `rows` rows at a time.
 
     gradient: where the gradient goes, if it is all that is asked for. predicts: whether batch normalization takes its
-    running averages, folded into a copy of the parameters.
+    running averages, folded into a copy of the parameters. parts: of a batch that workers take alone, see parts.py.
     """
     codes, noise_constants = description.noises(net, learning is not None)
     stochastic = learning is not None and learning.settings.is_stochastic and suits_single_samples(net)
-    space = layout.workspace(net.layout, rows, threads, stochastic, [code > SAMPLE_CONNECT for code in codes])
+    spaces, sharing = (threads, 1) if parts else (1, threads)
+    space = layout.workspace(net.layout, rows, sharing, stochastic, [code > SAMPLE_CONNECT for code in codes])
     space.table[1:, layout.NOISE] = codes
     space.table[1:, FUNCTIONS] = [layer.function.addresses(net.dtype) for layer in net.layers]
     numbers = description.numbers(net, part, loss)
-    numbers[work.PASS_ROWS], numbers[work.STOCHASTIC] = rows, stochastic
+    numbers[work.PASS_ROWS], numbers[work.PARTS], numbers[work.SPACE_SIZE] = rows, parts, space.count
+    numbers[work.STOCHASTIC] = stochastic
     numbers[work.RUNNING_SIZE] = net.layout.running
     set_places(numbers, space, net.layout.count)
     empty, augmentation = np.zeros(0, net.dtype), Plan.none(net.dtype)
@@ -93,7 +111,7 @@ def open_session(
         state=empty,
         gradient=empty if gradient is None else gradient,
         kept=empty,
-        space=layout.zeros(space.count, net.dtype),
+        space=layout.zeros(spaces * space.count, net.dtype),
         samples=part.index,
         order=part.index.copy(),
         indices=np.zeros(net.n_in if stochastic else 0, np.int64),
@@ -108,7 +126,8 @@ def open_session(
         room=augmentation.room,
         **description.fields(net, part, loss),
     )
-    return Session(arrays if learning is None else _learning(net, arrays, learning), threads)
+    arrays = arrays if learning is None else _learning(net, arrays, learning)
+    return Session(arrays, threads, loss, [layer.function for layer in net.layers])
 
 
 def _folded(net: MLP, table: np.ndarray) -> np.ndarray:
@@ -124,16 +143,17 @@ def _learning(net: MLP, arrays: Arrays, learning: Learning) -> Arrays:
     settings, numbers, constants = learning.settings, arrays.numbers, learning.constants
     numbers[work.OPTIMIZER], numbers[work.SHUFFLED] = settings.optimizer.code, settings.shuffle
     numbers[work.KEPT_AT] = learning.steps
-    whole_gradient = settings.batch > numbers[work.PASS_ROWS] or constants[optimizer.CLIP_NORM] > 0.0
-    if constants[optimizer.CLIP_NORM] > 0.0:
-        constants = np.concatenate([constants, np.zeros(update.chunks(len(net.params)))])
+    parts, clips = int(numbers[work.PARTS]), constants[optimizer.CLIP_NORM] > 0.0
+    gradients = parts or (1 if clips or settings.batch > numbers[work.PASS_ROWS] else 0)
+    if parts or clips:
+        constants = np.concatenate([constants, np.zeros(update.chunks(len(net.params)) + parts)])
     augmentation = Plan.none(net.dtype)
     if settings.augment is not None:
         augmentation = settings.augment.plan(net.n_in, net.dtype, int(numbers[work.ROWS]) // machine.UNIT)
     return arrays._replace(
         constants=constants,
         state=learning.state,
-        gradient=layout.zeros(len(net.params), net.dtype) if whole_gradient else arrays.gradient,
+        gradient=layout.zeros(gradients * len(net.params), net.dtype),
         kept=net.params.copy(),
         kept_running=net.running.copy(),
         augment=augmentation.constants,
@@ -173,13 +193,28 @@ def choose_threads(net: MLP, batch: int, asked: int | None) -> int:
     return max(1, min(machine.processors(), by_work, by_rows))
 
 
+def division(net: MLP, batch: int, augment: Augmentation | None = None) -> tuple[int, int]:
+    """(parts of a batch that workers take alone, rows that go through at once); parts is 0 where they work together.
+
+    They take parts, see parts.py, where these have rows enough, gradients stay near, and nothing else is shared.
+    """
+    is_small = net.layout.count * net.dtype.itemsize <= PART_BYTES
+    is_plain = augment is None and not (net.has_noise or norms.has_norm(net))
+    if is_small and is_plain and batch >= 2 * PARTS * PART_ROWS:
+        return PARTS, PART_ROWS
+    return 0, pass_rows(net, batch)
+
+
 def pass_rows(net: MLP, batch: int) -> int:
     """How many rows of a batch go through the network at once: all where batch normalization needs them."""
     return batch if norms.has_batch_norm(net) else min(batch, PASS_ROWS)
 
 
 def enter(session: Session, function: Callable, *args: Any, workers: team.Team | None = None) -> None:
-    """Run a compiled function once: here and now where one thread does it, else on a team, the given or a new one."""
+    """Run a compiled function once: here and now where one thread does it, else on a team, the given or a new one.
+
+    Raises FunctionError where a function of the user's own has raised an exception.
+    """
     if session.threads == 1:
         function(0, 1, session.arrays.params, session.arrays.addresses(), *args)
     elif workers is not None and workers.size == session.threads:
@@ -187,6 +222,8 @@ def enter(session: Session, function: Callable, *args: Any, workers: team.Team |
     else:
         with team.Team(session.threads) as own:
             session.run(own, function, *args)
+    if (failure := session.failure()) is not None:
+        raise failure
 
 
 def entries(dtype: np.dtype) -> dict[Callable, tuple]:

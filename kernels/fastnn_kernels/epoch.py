@@ -1,6 +1,6 @@
 """What Python calls: epochs of training, evaluation and prediction, each entered by every thread of a team."""
 
-from fastnn_kernels import norm, output, penalty, stochastic, subnetwork
+from fastnn_kernels import norm, output, parts, penalty, stochastic, subnetwork
 from fastnn_kernels.jit import entry, kernel
 from fastnn_kernels.layout import ACTIVATION, N_OUT, STRIDE, WIDTH, A
 from fastnn_kernels.native import address, fill, lanes, load, store, sum_lanes
@@ -29,6 +29,7 @@ from fastnn_kernels.work import (
     LAYERS,
     LOSSES,
     PARAMETERS,
+    PARTS,
     SAMPLES,
     SEED,
     SHUFFLED,
@@ -97,7 +98,10 @@ def _epoch(work, small, rank, size, count, batch, t, epoch):
         here = min(batch, count - start)
         if per == PER_BATCH and not subnetwork.take(work, small, rank, size, t + 1, epoch):
             return STOPPED, t, loss
-        state, batch_loss, batch_hits = step(small, rank, size, start, here, t + 1)
+        if work.numbers[PARTS]:
+            state, batch_loss, batch_hits = parts.step(work, rank, size, start, here, t + 1)
+        else:
+            state, batch_loss, batch_hits = step(small, rank, size, start, here, t + 1)
         if state != GOES_ON:
             if per == PER_EPOCH:
                 subnetwork.give_back(work, small, rank, size)
@@ -143,9 +147,10 @@ def _stochastic_epoch(work, rank, size, count, t, sparse):
 def train(rank, size, params, addresses, batch, epochs, epoch, t, history):
     """Train for `epochs` epochs; `epoch` of them and t steps were done before.
 
-    addresses: of work.Arrays; params: one of them, for its dtype; history: float64 (epochs, 4), becomes mean loss,
-    hits, steps that clipped the gradient, and with l1 the share of weights that are 0, of each epoch. words[END] says
-    how it ended, words[EPOCH] and words[PROGRESS] how far it came. After DIVERGED the last good weights are in `kept`.
+    addresses: of work.Arrays; params: one of them, for its dtype; history: float64 (epochs, 5), becomes mean loss,
+    hits, steps that clipped the gradient, with l1 the share of weights that are 0, and the penalty at the end, of each
+    epoch. words[END] says how it ended, words[EPOCH] and words[PROGRESS] how far it came. After DIVERGED the last good
+    weights are in `kept`.
     """
     work = open_work(params, addresses)
     small = open_work(params, work.inner) if work.numbers[SUBNETWORK] != NEVER else work
@@ -174,12 +179,13 @@ def train(rank, size, params, addresses, batch, epochs, epoch, t, history):
                 work.numbers[KEPT_AT] = t  # the others read it as they entered
         if rank == 0:
             l1, l2 = work.constants[PENALTY_L1], work.constants[PENALTY_L2]
-            history[e, 0] = loss / count + (penalty.cost(work, l1, l2) if l1 + l2 > 0.0 else 0.0)
+            history[e, 0] = loss / count
             history[e, 1] = work.words[HITS]
             work.words[HITS] = 0
             history[e, 2] = work.words[CLIPPED_STEPS]
             work.words[CLIPPED_STEPS] = 0
             history[e, 3] = penalty.share_of_zeros(work) if l1 > 0.0 else 0.0
+            history[e, 4] = penalty.cost(work, l1, l2) if l1 + l2 > 0.0 else 0.0
             store_release(work.words + EPOCH, e + 1)
 
 

@@ -91,7 +91,9 @@ def strided(y):
     return np.repeat(y, 2)[::2]
 
 
-@pytest.mark.parametrize("form", [list, Frame, strided, "u1", "f8", "i8", ">i4"])
+@pytest.mark.parametrize(
+    "form", [list, Frame, strided, "u1", "f8", "i8", ">i4"], ids=lambda form: getattr(form, "__name__", form)
+)
 def test_every_form_of_y_gives_the_same(form, X):
     y = np.arange(ROWS) % 3
     given = form(y) if callable(form) else y.astype(form)

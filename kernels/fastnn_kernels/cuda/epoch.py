@@ -228,7 +228,7 @@ class Fit:
         small = self._smalls[which] if self._smalls else None
         step.step(self._passes[which].on(stream), None if small is None else small.on(stream), is_first, is_last)
 
-    def _ended(self, words: np.ndarray, t: int) -> tuple[int, tuple[float, float, float, float]]:
+    def _ended(self, words: np.ndarray, t: int) -> tuple[int, tuple[float, ...]]:
         """At the end of an epoch: the state of the run, and its row of the history."""
         p = self._main
         l1, l2 = p.constants[PENALTY_L1], p.constants[PENALTY_L2]
@@ -241,7 +241,7 @@ class Fit:
             penalty.share_of_zeros(p)
         counted, sums = _counted(p)
         words[team.PROGRESS] = counted[STEPS]
-        row = sums[LOSS] / len(self.samples) + sums[COST], counted[HITS], counted[CLIPPED_STEPS], sums[ZEROS]
+        row = sums[LOSS] / len(self.samples), counted[HITS], counted[CLIPPED_STEPS], sums[ZEROS], sums[COST]
         if counted[FLAG]:
             return team.DIVERGED, row
         if t + counted[STEPS] - self._kept_at >= KEEP_AFTER:
