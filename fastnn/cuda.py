@@ -11,11 +11,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastnn import losses, norms
-from fastnn.cuda_session import DeviceSession, Learning, moved, moved_running, open_session
+from fastnn.cuda_session import (
+    DeviceSession,
+    Learning,
+    moved,
+    moved_running,
+    open_session,
+    parameters,
+    takes_single_samples,
+)
 from fastnn.errors import DeviceError, DeviceLostError, DeviceMemoryError, FunctionError, InputError, MissingExtraError
 from fastnn.job import Job, Part
 from fastnn.losses import Loss
-from fastnn_kernels import activation, layout, loss, optimizer, team, work
+from fastnn.optimizers import SGD, Optimizer
+from fastnn.session import flops_per_sample
+from fastnn_kernels import activation, layout, loss, team, work
+from fastnn_kernels import optimizer as kernels
 from fastnn_kernels.cuda import budget, epoch, memory, norm
 from fastnn_kernels.cuda.data import Resident
 from fastnn_kernels.cuda.memory import Reason
@@ -83,6 +94,33 @@ def _too_large(error: budget.TooLargeError) -> str:
 
 def _gib(size: float) -> str:
     return f"{size / 2**30:,.2f} GiB"
+
+
+def describe() -> str:
+    """The device in a line."""
+    device = find()
+    capability, driver = (".".join(map(str, numbers)) for numbers in (device.capability, device.driver))
+    return (
+        f"{device.name}, compute capability {capability}, {device.processors} multiprocessors, "
+        f"{_gib(memory.free_bytes())} of {_gib(device.memory)} free, driver for CUDA {driver}"
+    )
+
+
+def explain(net: MLP, batch: int, optimizer_: Optimizer) -> dict[str, str]:
+    """A training step on batches of this size."""
+    size = net.dtype.itemsize * parameters(net).count
+    rows = batch if norms.has_batch_norm(net) else min(batch, budget.MOST_ROWS)
+    path = "the launches of a step, recorded once and replayed as a graph"
+    if batch > rows:
+        path = f"passes of {rows:,} rows, whose gradients add up to one update; each is a graph of launches"
+    if batch == 1 and isinstance(optimizer_, SGD) and takes_single_samples(net):
+        path = "stochastic: one block does many steps in one launch"
+    return {
+        "device": describe(),
+        "step": f"{batch:,} samples, {flops_per_sample(net) * batch / 1e6:,.1f} MFLOP, {type(optimizer_).__name__}",
+        "path": path,
+        "memory": f"parameters and state {size * (1 + kernels.states(optimizer_.code)) / 2**20:,.1f} MiB",
+    }
 
 
 class Cuda:
@@ -227,7 +265,7 @@ class Training:
             return self._validation.measure()
 
     def set_rate(self, rate: float) -> None:
-        self._opened.main.constants[optimizer.LR] = rate
+        self._opened.main.constants[kernels.LR] = rate
         with self._watched():
             self._opened.write("constants", self._opened.main.constants)
 

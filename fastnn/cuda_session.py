@@ -36,6 +36,11 @@ def parameters(net: MLP) -> layout.Parameters:
     return layout.parameters(net.sizes, codes, net.dtype, kinds, device.DEVICE)
 
 
+def takes_single_samples(net: MLP) -> bool:
+    """Whether plain steps of one sample suit the kernel that does many of them in one block."""
+    return net.layout.count <= MOST_OF_A_BLOCK and session.suits_single_samples(net)
+
+
 @dataclass(frozen=True)
 class Learning:
     """What training needs beside a network and its data. constants: the optimizer's; vectors: of its state."""
@@ -43,11 +48,6 @@ class Learning:
     settings: Settings
     constants: np.ndarray
     vectors: int
-
-    def takes_single_samples(self, net: MLP) -> bool:
-        """Whether steps are of one sample and small enough for the kernel that does many of them in one block."""
-        few = net.layout.count <= MOST_OF_A_BLOCK
-        return few and self.settings.is_stochastic and session.suits_single_samples(net)
 
     @property
     def keeps_gradient(self) -> bool:
@@ -194,7 +194,7 @@ class _Plan:
             settings = self.learning.settings
             numbers[work.OPTIMIZER], numbers[work.SHUFFLED] = settings.optimizer.code, settings.shuffle
             numbers[work.STATES] = self.learning.vectors
-            numbers[work.STOCHASTIC] = self.learning.takes_single_samples(self.net)
+            numbers[work.STOCHASTIC] = settings.is_stochastic and takes_single_samples(self.net)
         if self.small is not None:
             numbers[work.SUBNETWORK] = self.small.per
         return numbers

@@ -21,8 +21,7 @@ def choose(device: Any, work: float, threads: Any = None, report: Callable[[str]
     work: floating point operations at a time; threads: of the processor, None for as many as the work is worth; report:
     is told what "auto" took, and why. Raises InputError, and DeviceError where "cuda" cannot be used.
     """
-    if device not in DEVICES:
-        raise unknown_name("device", device, DEVICES)
+    check(device)
     processor = Processor(None if threads is None else _threads(threads))
     if device == "cpu":
         return processor
@@ -35,15 +34,22 @@ def choose(device: Any, work: float, threads: Any = None, report: Callable[[str]
     return engine
 
 
+def check(device: Any) -> str:
+    """One of DEVICES. Raises InputError."""
+    if device not in DEVICES:
+        raise unknown_name("device", device, DEVICES)
+    return device
+
+
 def why_not_cuda(work: float) -> str | None:
     """Why "auto" leaves work of so many operations at a time to the processor, or None where it does not."""
     if work < WORTH:
         return f"{work / 1e6:,.1f} MFLOP at a time are less than the {WORTH / 1e6:,.0f} that are worth a GPU's launches"
     try:
-        _cuda()
+        device = _cuda().device
     except (DeviceError, MissingExtraError) as error:
         return str(error)
-    return None
+    return f"{device.name} is no GPU" if device.is_simulated else None
 
 
 def _automatic(processor: Processor, work: float, has_threads: bool) -> tuple[Engine, str]:

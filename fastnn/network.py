@@ -179,11 +179,13 @@ class MLP:
         their weights.
         accumulate: batches whose gradients make one update, averaged over all their samples. average: EMA, the average
         of the weights that the network holds from then on, while the next fit goes on from the weights themselves.
-        threads: None chooses by the work. progress: whether to show any.
+        threads: None chooses by the work. device: "cpu", "cuda", or "auto": a GPU where there is one and steps are
+        worth it; the weights are the same to rounding, and each can go on where the other stopped. progress: whether
+        to show any.
 
         Returns the History of these epochs. Raises InputError before anything is computed, DivergenceError where the
         loss becomes NaN or infinite, FunctionError where a function of your own raises an exception; the network then
-        has the last good weights. Ctrl-C stops after a whole step.
+        has the last good weights. DeviceError: the device cannot be used, or was lost. Ctrl-C stops after a whole step.
         """
         show = progress_module.create(checks.flag("progress", progress))
         fitted = Fitted() if checks.flag("reset", reset) else self.fitted
@@ -356,15 +358,16 @@ class MLP:
         """A table of the layers with their parameters."""
         return explain.summary(self)
 
-    def explain(self, batch_size: int = 128, optimizer: Any = None) -> str:
+    def explain(self, batch_size: int = 128, optimizer: Any = None, *, device: str = "cpu") -> str:
         """How a step on batches of this size would run, why so and how fast; and how fast the last fit was.
 
-        optimizer: a name or an object, by default the last fit's kind, before any fit Adam. The predicted speed comes
-        from a simple model of a step (prediction.py) and a short measurement of this machine, once in a process.
+        optimizer: a name or an object, by default the last fit's kind, before any fit Adam. device: as in fit. The
+        predicted speed comes from a simple model of a step (prediction.py) and a short measurement of this machine,
+        once in a process.
         """
         last = optimizers.with_code(self.fitted.optimizer.kind)
         chosen = last if optimizer is None else optimizers.family.get(optimizer)
-        return explain.explain(self, checks.whole("batch_size", batch_size), chosen)
+        return explain.explain(self, checks.whole("batch_size", batch_size), chosen, device)
 
     def __repr__(self) -> str:
         sizes = "-".join(str(size) for size in self.layout.sizes)

@@ -154,6 +154,7 @@ class Fit:
         self._passes, self._smalls, self._source = passes, smalls, source
         self.samples, self._kept_at = samples, steps
         self._launches: dict[tuple[int, bool, bool], Any] = {}
+        self._pace = _Pace(self._main)
         self._keep()
 
     @property
@@ -164,6 +165,7 @@ class Fit:
         """See ../epoch.py; the one worker of a team enters it. words: int64, of team.py, on the host."""
         with memory.translated():
             start(self._main, t, epoch, is_training=True)
+            self._pace.restart()
             order = self._order(epoch)
             for e in range(epochs):
                 if not self._epoch(words, order, epoch + e):
@@ -183,13 +185,12 @@ class Fit:
 
     def _epoch(self, words: np.ndarray, order: np.ndarray, epoch: int) -> bool:
         """Enqueue the steps of an epoch; False where the team is to stop, after a whole step."""
-        pace = _Pace(self._main)
         step.rewind(self._main, epoch)
         per_epoch = self._main.numbers[SUBNETWORK] == PER_EPOCH
         if per_epoch:
             subnetwork.take(self._main, self._smalls[0])
         for is_whole in self._single_steps(order) if self._main.numbers[STOCHASTIC] else self._steps(order):
-            if is_whole and (words[team.STOP] or pace.is_over(words)):
+            if is_whole and (words[team.STOP] or self._pace.is_over(words)):
                 break
         goes_on = not words[team.STOP]
         if per_epoch:
@@ -277,6 +278,9 @@ class _Pace:
         self._words, self._stream, self._steps = p.work.words, p.stream, 0
         self._seen = [memory.pinned(WORDS, np.int64) for _ in range(2)]
         self._events = [memory.new_event() for _ in range(2)]
+
+    def restart(self) -> None:
+        """Nothing is counted yet, and nothing enqueued."""
         for seen in self._seen:
             seen[:] = 0
 

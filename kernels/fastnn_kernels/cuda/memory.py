@@ -86,13 +86,14 @@ class Device:
     processors: int
     memory: int
     driver: tuple[int, int]
+    is_simulated: bool = False
 
 
 @cache
 def find() -> Device:
     """The device that all work is done on: the first that CUDA shows. Raises UnavailableError."""
     if IS_SIMULATED:
-        return Device("simulated device", (0, 0), 1, SIMULATED_BYTES, (0, 0))
+        return Device("simulated device", (0, 0), 1, SIMULATED_BYTES, (0, 0), True)
     if importlib.util.find_spec("numba_cuda") is None:
         raise UnavailableError(Reason.NO_PACKAGE)
     driver = _driver()
