@@ -57,7 +57,7 @@ def find() -> memory.Device:
 
 
 @contextmanager
-def _reported() -> Iterator[None]:
+def reported() -> Iterator[None]:
     """Errors of the device in the user's words."""
     try:
         with memory.translated():
@@ -145,7 +145,7 @@ class Cuda:
 
     def evaluate(self, net: MLP, part: Part, loss: Loss) -> tuple[float, float | None]:
         self.check(net, loss)
-        with _reported():
+        with reported():
             opened, part = _open_to_look(net, part, loss)
             return _measured(opened, part, net)
 
@@ -158,7 +158,7 @@ class Cuda:
     def _look(self, net: MLP, part: Part, loss: Loss, layer: int, activated: bool) -> np.ndarray:
         self.check(net, loss)
         out = np.empty((len(part), net.sizes[layer]), net.dtype)
-        with _reported():
+        with reported():
             opened, part = _open_to_look(net, part, loss)
             if not activated:
                 opened.bare(layer)
@@ -169,7 +169,7 @@ class Cuda:
     def gradient(self, net: MLP, part: Part, loss: Loss) -> np.ndarray:
         self.check(net, loss)
         part = _compact(part)
-        with _reported():
+        with reported():
             opened = open_session(net, part, loss, len(part), takes_gradient=True)
             _send(opened, net, net.params)
             flat = epoch.gradient(opened.passes, opened.source, part.index)
@@ -229,7 +229,7 @@ class Training:
         self._net, self._job, self._state = net, job, state
         self.label, self.words = device.name, team.new_words()
         self._stack, self._is_over = ExitStack(), False
-        with _reported():
+        with reported():
             reserve = _Validation.bytes(net, job.validation) if job.validation is not None else 0
             self._opened = open_session(
                 net, job.training, settings.loss, settings.batch, learning=learning, reserve=reserve
@@ -311,7 +311,7 @@ class Training:
     def _watched(self) -> Iterator[None]:
         """Errors in the user's words; from a device that is lost nothing is fetched any more."""
         try:
-            with _reported():
+            with reported():
                 yield
         except DeviceLostError:
             self._is_over = True

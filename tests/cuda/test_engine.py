@@ -221,6 +221,7 @@ def test_range_test_on_the_device():
 # How runs end
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_divergence_leaves_the_last_good_weights():
     found = []
     for device in ("cpu", "cuda"):

@@ -55,9 +55,14 @@ def plan(needs: Needs, batch: int, is_whole: bool, free: int) -> Budget:
     for rows in choices:
         room = (left - needs.workspace(rows)) / 2  # two pieces
         if room >= rows * needs.sample:
-            return Budget(rows, int(min(max(PIECE // needs.sample, rows), room // needs.sample)))
+            return Budget(rows, _piece(rows, needs.sample, room) if needs.data else None)
     fitting = next((rows for rows in _halves(wanted) if needs.workspace(rows) + 2 * rows * needs.sample <= left), 0)
     raise TooLargeError(needs, wanted, fitting, free)
+
+
+def _piece(rows: int, sample: int, room: float) -> int:
+    """Samples of a piece, that bytes of room allow: no fewer than a pass has."""
+    return int(min(max(PIECE // sample, rows), room // sample))
 
 
 def _halves(rows: int) -> list[int]:

@@ -94,7 +94,7 @@ def find() -> Device:
     """The device that all work is done on: the first that CUDA shows. Raises UnavailableError."""
     if IS_SIMULATED:
         return Device("simulated device", (0, 0), 1, SIMULATED_BYTES, (0, 0), True)
-    if importlib.util.find_spec("numba_cuda") is None:
+    if not _has_package():
         raise UnavailableError(Reason.NO_PACKAGE)
     driver = _driver()
     device = cuda.get_current_device()
@@ -120,6 +120,10 @@ def _driver() -> tuple[int, int]:
     if version[0] < wanted:
         raise UnavailableError(Reason.OLD_DRIVER, f"it knows CUDA {version[0]}.{version[1]}, but not {wanted}")
     return version
+
+
+def _has_package() -> bool:
+    return importlib.util.find_spec("numba_cuda") is not None
 
 
 def _numba_driver() -> Any:
