@@ -121,7 +121,7 @@ def partials(one: Pass) -> np.ndarray:
 @pytest.mark.parametrize("kind", ["batch"])
 @pytest.mark.parametrize("shape", [(50, 9)])
 def test_statistics_far_from_0_are_careful(case, dtype, shape):
-    """Numbers that differ by 1 at 3000: in float32, x^2 - mean^2 would have no digit. The mean is rounded as they are."""
+    """Numbers that differ by 1 at 3000: in float32, x^2 - mean^2 has no digit. The mean is rounded as they are."""
     far = (case.z + 3000).astype(dtype)
     write(case.one, A, far)
     norm.feed(case.one, 1)

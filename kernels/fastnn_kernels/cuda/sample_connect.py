@@ -22,7 +22,7 @@ INPUTS = 8  # of a block of delta, RUN threads each
 BLOCK = INPUTS * RUN
 
 _RUN, _INPUTS, _BLOCK, _STREAM = np.uint32(RUN), np.uint32(INPUTS), np.uint32(BLOCK), np.uint32(STREAM)
-_CONSTANTS, _NO_NORM, _ONE = np.uint32(CONSTANTS), np.uint32(NO_NORM), np.uint32(1)
+_CONSTANTS, _NO_NORM, _ONE, _TWO = np.uint32(CONSTANTS), np.uint32(NO_NORM), np.uint32(1), np.uint32(2)
 
 
 def feed(p: Pass, layer: int) -> None:
@@ -83,12 +83,18 @@ def _feed_kernel(work, layer):
             w = work.params[at(work, layer, W) + k * width + j] * _factor(work, layer, numbers[word])
             z[word] += work.space[x + k] * w
         k += _ONE
-    for word in range(4):
+    for word in range(4):  # not unrolled: the activation is long
         j = first + np.uint32(word) * _RUN
         if j < n_out:
-            _end(work, layer, row, j, z[word])
+            _end(work, layer, row, j, _one_of(z[0], z[1], z[2], z[3], word))
         elif j < width:
             work.space[at(work, layer, A) + row * at(work, layer, STRIDE) + j] = work.params.dtype.type(0)
+
+
+@device
+def _one_of(a, b, c, d, word):
+    low, high = a if word == 0 else b, c if word == _TWO else d
+    return low if word < _TWO else high
 
 
 @device

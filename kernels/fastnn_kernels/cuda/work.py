@@ -30,7 +30,8 @@ T = 0  # the number of the step, from 1
 START = 1  # position in the order of row 0
 COUNT = 2  # rows of this pass
 TRAINING = 3  # whether there is noise
-NOW = 4
+EPOCH = 4  # epochs done before
+NOW = 5
 
 # Indices of `words`, int64: a run's progress.
 FLAG = 0  # not 0: something is not finite; parameters stay as they are from then on
