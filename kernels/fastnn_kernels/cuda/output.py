@@ -4,7 +4,7 @@ Softmax with cross-entropy and sigmoid with binary cross-entropy are computed fr
 Every other pair applies the activation, takes the loss's derivative and multiplies by the activation's.
 
 A block has one row, or several where they are short; a thread has every so many-th output of its row. Sums over a row
-meet in shared memory, in one order.
+meet in shared memory, in one order. Blocks have a power of two of threads.
 """
 
 import math
@@ -21,9 +21,9 @@ from fastnn_kernels.layout import ACTIVATION, N_OUT, STRIDE, WIDTH, A, D, Z
 from fastnn_kernels.loss import BINARY_CROSS_ENTROPY, CONSTANT, CROSS_ENTROPY, HALF_MSE, POISSON, SMOOTHING
 from fastnn_kernels.work import ACCURACY, BINARY, CLASSES, LABELS, LAYERS, LOSS, LOSSES, NOTHING, TARGET, WEIGHTED
 
-THREADS = 128  # of a block: a power of two
+THREADS = 128  # of a block
 
-_THREADS, _ZERO, _TWO = np.uint32(THREADS), np.uint32(0), np.uint32(2)
+_ZERO, _TWO = np.uint32(0), np.uint32(2)
 
 
 def losses(p: Pass) -> None:
@@ -75,7 +75,7 @@ class Row(NamedTuple):
 
 @device
 def _row(work, layer, rows):
-    thread, step = np.uint32(cuda.threadIdx.x), _THREADS // rows
+    thread, step = np.uint32(cuda.threadIdx.x), np.uint32(cuda.blockDim.x) // rows
     own, first = thread // step, thread % step
     number = np.uint32(cuda.blockIdx.x) * rows + own
     exists = number < np.uint32(work.now[COUNT])
@@ -93,7 +93,7 @@ def _row(work, layer, rows):
 def _total(room, row, value):
     """The sum of the values of a row's threads."""
     room[row.place] = value
-    fold(room, row.place, _THREADS, row.rows)
+    fold(room, row.place, np.uint32(cuda.blockDim.x), row.rows)
     total = room[row.own]
     cuda.syncthreads()
     return total
@@ -102,7 +102,7 @@ def _total(room, row, value):
 @device
 def _highest(room, places, row, value, j):
     """The largest of the values of a row's threads, and the smallest j that has it."""
-    place, count = row.place, _THREADS
+    place, count = row.place, np.uint32(cuda.blockDim.x)
     room[place], places[place] = value, j
     cuda.syncthreads()
     while count > row.rows:
@@ -270,11 +270,10 @@ def _pad(work, layer, row):
             j += row.step
 
 
-@kernel
-def _losses_kernel(work, rows):
+@device
+def losses_of_block(work, rows, room, places):
+    """`losses` of the rows of one block; room: of the network's dtype, places: uint32, both for a number a thread."""
     real = work.params.dtype.type
-    room = cuda.shared.array(THREADS, work.params.dtype)
-    places = cuda.shared.array(THREADS, work.table.dtype)
     layer, code = np.uint32(work.numbers[LAYERS]), work.numbers[LOSS]
     row = _row(work, layer, rows)
     is_fused = code == CROSS_ENTROPY or code == BINARY_CROSS_ENTROPY
@@ -298,6 +297,13 @@ def _losses_kernel(work, rows):
         work.space[np.uint32(work.numbers[LOSSES]) + row.number] = value
         if not math.isfinite(value):
             work.words[FLAG] = 1
+
+
+@kernel
+def _losses_kernel(work, rows):
+    room = cuda.shared.array(THREADS, work.params.dtype)
+    places = cuda.shared.array(THREADS, work.table.dtype)
+    losses_of_block(work, rows, room, places)
 
 
 @kernel
