@@ -33,8 +33,14 @@ CONSTANTS = 8
 
 
 @kernel
+def cosine(turns):
+    """cos(2 pi turns) for turns in [0, 1/2]"""
+    return math.cos(2.0 * math.pi * turns)
+
+
+@kernel
 def _along_cosine(start, end, part):
-    return end + (start - end) * 0.5 * (1.0 + math.cos(math.pi * part))
+    return end + (start - end) * 0.5 * (1.0 + cosine(0.5 * part))
 
 
 @kernel

@@ -85,6 +85,14 @@ def block(one: Pass, layer: int, column: int) -> np.ndarray:
     return flat.reshape(one.rows, stride)[:, :n]
 
 
+def put(one: Pass, layer: int, column: int, values: np.ndarray) -> None:
+    """Write a block of a layer, (rows, n) as `block` gives it."""
+    stride, n, start = one.at(layer, layout.STRIDE), one.at(layer, layout.N_OUT), one.at(layer, column)
+    flat = one.work.space.copy_to_host()
+    flat[start : start + one.rows * stride].reshape(one.rows, stride)[:, :n] = values
+    one.work.space.copy_to_device(flat)
+
+
 def weight(one: Pass, layer: int, flat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """W (n_in, n_out) and b (n_out,) of a layer in a vector laid out as the parameters."""
     width, depth = one.at(layer, layout.WIDTH), one.at(layer, layout.DEPTH)

@@ -82,7 +82,7 @@ def _normal_distribution(z):
 def feed(code, beta, z):
     """f(z); z itself for linear and softmax; noisy ReLU without its noise."""
     real = type(z)
-    if code == RELU or code == NOISY_RELU:
+    if code in (RELU, NOISY_RELU):
         return relu(z)
     if code == SIGMOID:
         return sigmoid(z)
@@ -139,7 +139,7 @@ def delta(code, beta, d, a):
     Linear, and threshold by its straight-through surrogate, change nothing.
     """
     real = type(d)
-    if code == RELU or code == NOISY_RELU:
+    if code in (RELU, NOISY_RELU):
         return d if a > real(0) else real(0)
     if code == SIGMOID:
         return d * a * (real(1) - a)

@@ -15,8 +15,8 @@ from collections.abc import Callable
 from types import FunctionType
 from typing import Any
 
-import numpy as np
 import numba.cuda
+import numpy as np
 from numba.core import config
 
 from fastnn_kernels.jit import Kernel
@@ -47,11 +47,16 @@ def device(function: Callable) -> Any:
     return function if IS_SIMULATED else cuda.jit(device=True, forceinline=True)(function)
 
 
-def ported(kernel: Kernel) -> Any:
-    """A processor's kernel and the kernels that it calls by name, as inner functions of the device."""
-    function = kernel.__wrapped__
-    called = {name: function.__globals__.get(name) for name in function.__code__.co_names}
-    own = {name: ported(value) for name, value in called.items() if isinstance(value, Kernel)}
+def ported(kernel: Kernel, instead: dict[str, Any] | None = None) -> Any:
+    """A processor's kernel and the kernels that it calls by name, as inner functions of the device.
+
+    instead: functions of the device, by the names of kernels that they take the place of.
+    """
+    function, own = kernel.__wrapped__, dict(instead or {})
+    for name in set(function.__code__.co_names) - set(own):
+        called = function.__globals__.get(name)
+        if isinstance(called, Kernel):
+            own[name] = ported(called, instead)
     return device(FunctionType(function.__code__, function.__globals__ | own, function.__name__))
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from fastnn_kernels import optimizer
 from fastnn_kernels.cuda.driver import device, ported
+from fastnn_kernels.cuda.elementary import cos_sin_turns
 from fastnn_kernels.cuda.work import T
 from fastnn_kernels.optimizer import (
     ADAGRAD,
@@ -23,11 +24,20 @@ from fastnn_kernels.optimizer import (
     SGD,
     Rates,
 )
-from fastnn_kernels.work import OPTIMIZER, PARAMETERS
+from fastnn_kernels.work import OPTIMIZER
 
-learning_rate = ported(optimizer.learning_rate)
+
+@device
+def _cosine(turns):
+    c, _ = cos_sin_turns(turns, np.float64)
+    return c
+
+
+_INSTEAD = {"cosine": _cosine}  # of the library's, which needs local memory
+
+learning_rate = ported(optimizer.learning_rate, _INSTEAD)
 states = ported(optimizer.states)
-_rates = ported(optimizer.rates)
+_rates = ported(optimizer.rates, _INSTEAD)
 
 
 @device
@@ -127,7 +137,7 @@ def _nadam(rates, state, s1, s2, w, g):
 def update(code, rates, state, i, size, w, g):
     """The new value of parameter i from its value w and its gradient g; state: vectors of `size`, overwritten."""
     s2 = i + size
-    if code == ADAM or code == ADAMW:
+    if code in (ADAM, ADAMW):
         return _adam(rates, state, i, s2, w, g)
     if code == SGD:
         return w - g * rates.lr

@@ -276,7 +276,7 @@ def losses_of_block(work, rows, room, places):
     real = work.params.dtype.type
     layer, code = np.uint32(work.numbers[LAYERS]), work.numbers[LOSS]
     row = _row(work, layer, rows)
-    is_fused = code == CROSS_ENTROPY or code == BINARY_CROSS_ENTROPY
+    is_fused = code in (CROSS_ENTROPY, BINARY_CROSS_ENTROPY)
     if not is_fused:
         _activate(work, layer, room, places, row)
     top, best = real(0), _ZERO

@@ -17,7 +17,7 @@ from fastnn_kernels.cuda import flat, optimizer, penalty
 from fastnn_kernels.cuda.activation import bounded
 from fastnn_kernels.cuda.driver import cuda, device, kernel
 from fastnn_kernels.cuda.flat import THREADS
-from fastnn_kernels.cuda.work import CLIPPED, FACTOR, FLAG, PARTIAL, SIZE, SPLITS, Pass, at
+from fastnn_kernels.cuda.work import CLIPPED, FACTOR, FLAG, PARTIAL, SPLITS, Pass, at
 from fastnn_kernels.optimizer import CLIP_NORM, NONE
 from fastnn_kernels.work import OPTIMIZER, PARAMETERS
 
