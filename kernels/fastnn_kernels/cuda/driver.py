@@ -12,6 +12,7 @@ beside one is np.uint32 too, since uint32 + int is int64. Numbers of the network
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from types import FunctionType
 from typing import Any
 
@@ -39,7 +40,19 @@ if IS_SIMULATED:
     from numba.cuda.simulator.kernel import _get_kernel_context as _running
 
 cuda: Any = _Simulated() if IS_SIMULATED else numba.cuda
-KERNELS: dict[str, Any] = {}  # all that the host launches, by module and name
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A kernel, for inspect.py. limits: threads of a block, and blocks that a processor is to hold at once; empty where
+    they are left to the compiler. dtype: of the networks that it is launched for, None for every."""
+
+    function: Callable
+    limits: tuple[int, ...]
+    dtype: Any
+
+
+KERNELS: dict[str, Compiled] = {}  # all that the host launches, by module and name
 
 
 def device(function: Callable) -> Any:
@@ -60,10 +73,16 @@ def ported(kernel: Kernel, instead: dict[str, Any] | None = None) -> Any:
     return device(FunctionType(function.__code__, function.__globals__ | own, function.__name__))
 
 
-def kernel(function: Callable) -> Any:
-    """What the host launches; compiled at the first launch for its types of arguments."""
-    KERNELS[f"{function.__module__.rpartition('.')[2]}.{function.__name__}"] = compiled = cuda.jit(function)
-    return compiled
+def kernel(function: Callable, key: str = "", limits: tuple[int, ...] = (), dtype: Any = None) -> Any:
+    """What the host launches; compiled at the first launch for its types of arguments.
+
+    key: "file.name", where several are made by one function; limits, dtype: see Compiled.
+    """
+    if key:
+        function.__name__ = function.__qualname__ = key.rpartition(".")[2]
+    KERNELS[key or f"{function.__module__.rpartition('.')[2]}.{function.__name__}"] = Compiled(function, limits, dtype)
+    options: dict[str, Any] = {} if IS_SIMULATED or not limits else {"launch_bounds": limits}
+    return cuda.jit(**options)(function)
 
 
 def blocks_for(elements: int, threads: int) -> int:
