@@ -59,8 +59,6 @@ def _dropped(work, layer, row, j, value):
     """`value` times the factor of dropout; 0 where that is 0, whatever value is."""
     factor = noise.factor(work, layer, row, j)
     return value * factor if factor != type(value)(0) else factor
-<<<<<<< HEAD
-=======
 
 
 @device
@@ -110,4 +108,3 @@ def delta_element(work, layer, row, j, d):
     place = row * at(work, layer, STRIDE) + j
     kept = work.space[at(work, layer, Z) + place]
     work.space[at(work, layer, D) + place] = delta(work, layer, leading_back(work, layer), row, j, d, kept)
->>>>>>> cuda-point

@@ -11,11 +11,14 @@ _TWO = np.uint32(2)
 def fold(sums, thread, count, left):
     """The `count` numbers in shared memory added up until `left` sums lie at its start, each of every `left`-th number.
 
-    All threads of the block call it; count / left is a power of two.
+    All threads of the block call it, each with another number below theirs; count / left is a power of two.
     """
+    threads = np.uint32(cuda.blockDim.x)
     cuda.syncthreads()
     while count > left:
         count = count // _TWO
-        if thread < count:
-            sums[thread] += sums[thread + count]
+        i = thread
+        while i < count:
+            sums[i] += sums[i + count]
+            i += threads
         cuda.syncthreads()
