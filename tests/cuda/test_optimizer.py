@@ -92,7 +92,7 @@ def expected_factor(name, e, warm_up):
 @pytest.mark.parametrize("name", ["constant", "step", "exponential", "inverse", "cosine"])
 def test_schedules(name, warm_up):
     filled = constants()
-    filled[SCHEDULE:] = schedule.CODES[name], GAMMA, EVERY, FLOOR, warm_up, STEPS_OF_EPOCH, 10, 0.0
+    filled[SCHEDULE:] = schedule.CODES[name], GAMMA, EVERY, FLOOR, warm_up, STEPS_OF_EPOCH, 10, 0.0, 0.0
     for t in range(11, 30):
         out = np.zeros(1)
         _learning_rate[1, 1](out, filled, np.int64(t))
@@ -101,7 +101,7 @@ def test_schedules(name, warm_up):
 
 def test_one_cycle_goes_up_to_1_and_down_to_the_floor():
     filled = constants()
-    filled[SCHEDULE:] = schedule.CODES["one_cycle"], GAMMA, 5.0, FLOOR, 0.0, STEPS_OF_EPOCH, 0, 0.3
+    filled[SCHEDULE:] = schedule.CODES["one_cycle"], GAMMA, 5.0, FLOOR, 0.0, STEPS_OF_EPOCH, 0, 0.3, 0.0
     out = np.zeros(20)
     for t in range(1, 21):
         _learning_rate[1, 1](out[t - 1 :], filled, np.int64(t))
