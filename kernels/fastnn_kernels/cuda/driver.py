@@ -11,6 +11,8 @@ beside one is np.uint32 too, since uint32 + int is int64. Numbers of the network
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -19,7 +21,20 @@ from numba.core import config
 
 IS_SIMULATED = bool(config.ENABLE_CUDASIM)  # NUMBA_ENABLE_CUDASIM: blocks run one after the other, in Python
 
-KERNELS: dict[str, Any] = {}  # all that the host launches, by module and name
+SIMULATED_PROCESSORS = 2
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A kernel, for inspect.py. limits: threads of a block, and blocks that a processor is to hold at once; empty where
+    they are left to the compiler. dtype: of the networks that it is launched for, None for every."""
+
+    function: Callable
+    limits: tuple[int, ...]
+    dtype: Any
+
+
+KERNELS: dict[str, Compiled] = {}  # all that the host launches, by module and name
 
 
 def device(function: Callable) -> Any:
@@ -28,15 +43,27 @@ def device(function: Callable) -> Any:
     return cuda.jit(device=True, **options)(function)
 
 
-def kernel(function: Callable) -> Any:
-    """What the host launches; compiled at the first launch for its types of arguments."""
-    KERNELS[f"{function.__module__.rpartition('.')[2]}.{function.__name__}"] = compiled = cuda.jit(function)
-    return compiled
+def kernel(function: Callable, key: str = "", limits: tuple[int, ...] = (), dtype: Any = None) -> Any:
+    """What the host launches; compiled at the first launch for its types of arguments.
+
+    key: "file.name", where several are made by one function; limits, dtype: see Compiled.
+    """
+    if key:
+        function.__name__ = function.__qualname__ = key.rpartition(".")[2]
+    KERNELS[key or f"{function.__module__.rpartition('.')[2]}.{function.__name__}"] = Compiled(function, limits, dtype)
+    options: dict[str, Any] = {} if IS_SIMULATED or not limits else {"launch_bounds": limits}
+    return cuda.jit(**options)(function)
 
 
 def blocks_for(elements: int, threads: int) -> int:
     """Blocks of so many threads that have one element each."""
     return max(1, -(-int(elements) // threads))
+
+
+@cache
+def processors() -> int:
+    """Multiprocessors of the device in use."""
+    return SIMULATED_PROCESSORS if IS_SIMULATED else int(cuda.get_current_device().MULTIPROCESSOR_COUNT)
 
 
 @device

@@ -13,6 +13,7 @@ import numpy as np
 from fastnn_kernels import layout
 from fastnn_kernels.activation import NOISY_RELU, needs_z
 from fastnn_kernels.cuda.driver import device
+from fastnn_kernels.cuda.native import fixed
 from fastnn_kernels.layout import BATCH_NORM, DEPTH, NORM, Parameters, Tiling
 
 DEVICE = Tiling(pad=4, panel=None)  # four numbers are what a thread reads at once
@@ -100,7 +101,7 @@ def dtype_of(field: str, real: np.dtype) -> np.dtype:
 @device
 def at(work, layer, column):
     """An entry of the layer table, uint32; layer: uint32."""
-    return work.table[layer * _COLUMNS + np.uint32(column)]
+    return fixed(work.table, np.uint32(layer * _COLUMNS + np.uint32(column)))
 
 
 @dataclass(frozen=True)
