@@ -55,54 +55,65 @@ def spoil_padding(one):
     one.work.space.copy_to_device(space)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("n_in", "n_out"), SIZES)
-def test_feed_is_the_product_and_the_bias(dtype, n_in, n_out):
-    one = make([n_in, n_out], [LINEAR], 11, dtype)
-    set_count(one, 10)
+def check_feed(dtype, n_in, n_out, rows):
+    one = make([n_in, n_out], [LINEAR], rows + 1, dtype)
+    set_count(one, rows)
     spoil_padding(one)
     fill(one, 1, layout.A, UNTOUCHED)
     dense.feed(one, 1)
     W, b = weight(one, 1, one.work.params.copy_to_host())
     X, A = block(one, 0, layout.A), block(one, 1, layout.A)
-    x, w = X[:10].astype(np.float64), W.astype(np.float64)
-    check(A[:10], x @ w + b, within(n_in, X[:10], W) + np.finfo(dtype).eps * np.abs(b))
-    assert np.all(A[10] == UNTOUCHED)
+    x, w = X[:rows].astype(np.float64), W.astype(np.float64)
+    check(A[:rows], x @ w + b, within(n_in, X[:rows], W) + np.finfo(dtype).eps * np.abs(b))
+    assert np.all(A[rows] == UNTOUCHED)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("n_in", "n_out"), SIZES)
-def test_delta_is_the_product_with_the_transposed_weights(dtype, n_in, n_out):
-    one = make([3, n_in, n_out], [LINEAR, LINEAR], 11, dtype)
-    set_count(one, 10)
+def test_feed_is_the_product_and_the_bias(dtype, n_in, n_out):
+    check_feed(dtype, n_in, n_out, 10)
+
+
+def check_delta(dtype, n_in, n_out, rows):
+    one = make([3, n_in, n_out], [LINEAR, LINEAR], rows + 1, dtype)
+    set_count(one, rows)
     spoil_padding(one)
     fill(one, 1, layout.D, UNTOUCHED)
     dense.delta(one, 1)
     W, _ = weight(one, 2, one.work.params.copy_to_host())
     above, below = block(one, 2, layout.D), block(one, 1, layout.D)
-    d, w = above[:10].astype(np.float64), W.astype(np.float64)
-    check(below[:10], d @ w.T, within(n_out, above[:10], W.T))
-    assert np.all(below[10] == UNTOUCHED)
+    d, w = above[:rows].astype(np.float64), W.astype(np.float64)
+    check(below[:rows], d @ w.T, within(n_out, above[:rows], W.T))
+    assert np.all(below[rows] == UNTOUCHED)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("n_in", "n_out"), SIZES)
+def test_delta_is_the_product_with_the_transposed_weights(dtype, n_in, n_out):
+    check_delta(dtype, n_in, n_out, 10)
+
+
+def check_gradient(dtype, n_in, n_out, splits, rows):
+    one = make([n_in, n_out], [LINEAR], rows + 1, dtype, splits=splits)
+    set_count(one, rows)
+    spoil_padding(one)
+    dense.gradient(one, 1)
+    X, D = block(one, 0, layout.A)[:rows], block(one, 1, layout.D)[:rows]
+    parts = partial(one, 1)
+    assert len(parts) == splits
+    each = -(-rows // splits)
+    for i, part in enumerate(parts):
+        dW, db = weight(one, 1, np.concatenate([np.zeros(one.at(1, layout.W), dtype), part]))
+        x, d = X[i * each : (i + 1) * each], D[i * each : (i + 1) * each]
+        check(dW, x.T.astype(np.float64) @ d.astype(np.float64), within(each, x.T, d))
+        check(db, d.astype(np.float64).sum(axis=0), within(each, np.ones((1, len(d)), dtype), d)[0])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("n_in", "n_out"), SIZES)
 @pytest.mark.parametrize("splits", [1, 3])
 def test_the_parts_of_the_gradient_add_up_to_the_product(dtype, n_in, n_out, splits):
-    one = make([n_in, n_out], [LINEAR], 11, dtype, splits=splits)
-    set_count(one, 10)
-    spoil_padding(one)
-    dense.gradient(one, 1)
-    X, D = block(one, 0, layout.A)[:10], block(one, 1, layout.D)[:10]
-    parts = partial(one, 1)
-    assert len(parts) == splits
-    rows = -(-10 // splits)
-    for i, part in enumerate(parts):
-        dW, db = weight(one, 1, np.concatenate([np.zeros(one.at(1, layout.W), dtype), part]))
-        x, d = X[i * rows : (i + 1) * rows].astype(np.float64), D[i * rows : (i + 1) * rows].astype(np.float64)
-        ones = np.ones((1, len(d)), dtype)
-        check(dW, x.T @ d, within(rows, X[i * rows : (i + 1) * rows].T, D[i * rows : (i + 1) * rows]))
-        check(db, d.sum(axis=0), within(rows, ones, D[i * rows : (i + 1) * rows])[0])
+    check_gradient(dtype, n_in, n_out, splits, 10)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -155,41 +166,17 @@ COMPILED = [(np.float32, shape) for shape in tile._SHAPES[4]] + [(np.float64, sh
 
 
 @pytest.mark.parametrize(("dtype", "shape"), COMPILED, ids=lambda value: getattr(value, "name", ""))
-def test_the_tiles_that_a_device_gets(dtype, shape):
+def test_the_tiles_that_a_device_gets(monkeypatch, dtype, shape):
     """One block of each product, not quite full, with a second step of the depth."""
-    rows, depth = shape.rows - 3, shape.span + 3
-    one = make([depth, shape.columns - 1], [LINEAR], rows, dtype)
-    launch(dense._feed_of(shape, dtype), one, 1, shape, (1, 1, 1))
-    W, b = weight(one, 1, one.work.params.copy_to_host())
-    X, A = block(one, 0, layout.A), block(one, 1, layout.A)
-    expected = X.astype(np.float64) @ W.astype(np.float64) + b
-    check(A, expected, within(depth, X, W) + np.finfo(dtype).eps * np.abs(b))
-    one = make([2, shape.columns - 1, depth], [LINEAR, LINEAR], rows, dtype)
-    launch(dense._delta_of(shape, dtype), one, 1, shape, (1, 1, 1))
-    W, _ = weight(one, 2, one.work.params.copy_to_host())
-    above, below = block(one, 2, layout.D), block(one, 1, layout.D)
-    check(below, above.astype(np.float64) @ W.T.astype(np.float64), within(depth, above, W.T))
-    one = make([rows, shape.columns - 1], [LINEAR], depth, dtype, splits=1)
-    launch(dense._gradient_of(shape, dtype), one, 1, shape, (2, 1, 1))
-    X, D = block(one, 0, layout.A), block(one, 1, layout.D)
-    dW, db = weight(one, 1, partial(one, 1)[0])
-    check(dW, X.T.astype(np.float64) @ D.astype(np.float64), within(depth, X.T, D))
-    check(db, D.astype(np.float64).sum(axis=0), within(depth, np.ones((1, depth), dtype), D)[0])
-
-
-def launch(kernel, one, layer, shape, blocks):
-    kernel[blocks, shape.threads](one.work, np.uint32(layer))
-
-
-def test_the_choice_of_tiles_covers_every_product():
-    """Whatever is chosen has a kernel, and a gradient is only divided where every part has work."""
-    for itemsize in (4, 8):
-        for m, n, depth in [(1, 1, 1), (128, 10, 512), (128, 512, 784), (4096, 4096, 4096), (60_000, 512, 784)]:
-            for processors in (1, 40, 132):
-                shape = tile.choose(m, n, depth, 1, processors, itemsize)
-                assert (itemsize, shape) in dense._FEED
-                parts = tile.splits(depth, m, n, processors, itemsize)
-                assert parts == 1 or depth // parts >= tile.SHORTEST
+    key = np.dtype(dtype).itemsize, shape
+    monkeypatch.setattr(tile, "choose", lambda *_: shape)
+    monkeypatch.setitem(dense._FEED, key, dense._feed_of(shape, dtype))
+    monkeypatch.setitem(dense._DELTA, key, dense._delta_of(shape, dtype))
+    monkeypatch.setitem(dense._GRADIENT, key, dense._gradient_of(shape, dtype))
+    rows, columns, depth = shape.rows - 3, shape.columns - 1, shape.span + 3
+    check_feed(dtype, depth, columns, rows)
+    check_delta(dtype, columns, depth, rows)
+    check_gradient(dtype, rows, columns, 1, depth)
 
 
 def partial(one, layer):

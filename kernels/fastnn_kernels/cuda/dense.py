@@ -16,7 +16,8 @@ import numpy as np
 from fastnn_kernels.cuda import tile
 from fastnn_kernels.cuda.driver import cuda, device, processors
 from fastnn_kernels.cuda.element import delta_element, feed_element
-from fastnn_kernels.cuda.product import Operands, nothing, product
+from fastnn_kernels.cuda.native import near, set_near
+from fastnn_kernels.cuda.product import Places, nothing, product
 from fastnn_kernels.cuda.tile import Shape, shapes
 from fastnn_kernels.cuda.work import COUNT, PARTIAL, SIZE, SPLITS, Pass, at
 from fastnn_kernels.layout import (
@@ -36,7 +37,7 @@ from fastnn_kernels.layout import (
 )
 from fastnn_kernels.noise import SAMPLE_CONNECT
 
-_ZERO, _ONE, _FOUR = np.uint32(0), np.uint32(1), np.uint32(4)
+_ZERO, _ONE = np.uint32(0), np.uint32(1)
 _NO_NORM, _BATCH_NORM, _SAMPLE_CONNECT = np.uint32(NO_NORM), np.uint32(BATCH_NORM), np.uint32(SAMPLE_CONNECT)
 
 
@@ -49,21 +50,9 @@ def weights(work, layer):
 
 
 @device
-def _feed_operands(work, layer, part):
-    below = layer - _ONE
-    weight, start = weights(work, layer)
-    return Operands(
-        work.space,
-        at(work, below, A),
-        at(work, below, STRIDE),
-        weight,
-        start,
-        at(work, layer, WIDTH),
-        np.uint32(work.now[COUNT]),
-        at(work, layer, N_OUT),
-        _ZERO,
-        at(work, layer, N_IN),
-    )
+def _rows_limits(work, layer, part, places):
+    """The rows of c are those of the pass."""
+    return np.uint32(work.now[COUNT]), _ZERO, places.depth
 
 
 @device
@@ -75,24 +64,6 @@ def _feed_element(work, layer, part, row, j, total):
         work.space[at(work, layer, A) + row * at(work, layer, STRIDE) + j] = z
     else:
         feed_element(work, layer, row, j, z)
-
-
-@device
-def _delta_operands(work, layer, part):
-    above = layer + _ONE
-    weight, start = weights(work, above)
-    return Operands(
-        work.space,
-        at(work, above, D),
-        at(work, above, STRIDE),
-        weight,
-        start,
-        at(work, above, WIDTH),
-        np.uint32(work.now[COUNT]),
-        at(work, above, N_IN),
-        _ZERO,
-        at(work, above, N_OUT),
-    )
 
 
 @device
@@ -110,21 +81,10 @@ def part_of(work, layer, part):
 
 
 @device
-def _gradient_operands(work, layer, part):
-    below = layer - _ONE
+def _gradient_limits(work, layer, part, places):
+    """The depth is a part of the rows."""
     first, last = part_of(work, layer, part)
-    return Operands(
-        work.space,
-        at(work, below, A),
-        at(work, below, STRIDE),
-        work.space,
-        at(work, layer, D),
-        at(work, layer, STRIDE),
-        at(work, layer, DEPTH),
-        at(work, layer, WIDTH),
-        first,
-        last,
-    )
+    return places.m, first, np.uint32(last - first)
 
 
 @device
@@ -157,12 +117,12 @@ def _bias(shape: Shape) -> Any:
             while row < last:
                 total += work.space[at(work, layer, D) + row * stride + j]
                 row = np.uint32(row + teams)
-        sums[thread] = total
+        set_near(sums, thread, 0, total)
         cuda.syncthreads()
         if thread < columns and j < width:
             e = np.uint32(thread + columns)
             while e < threads:
-                total += sums[e]
+                total += near(sums, e, 0)
                 e = np.uint32(e + columns)
             place = at(work, layer, PARTIAL) + part * at(work, layer, SIZE)
             work.space[place + at(work, layer, DEPTH) * width + j] = total
@@ -177,15 +137,15 @@ def _kernels(dtype: Any, of_shape: Any) -> dict[tuple[int, Shape], Any]:
 
 
 def _feed_of(shape: Shape, dtype: Any) -> Any:
-    return product("dense.feed", shape, dtype, True, False, _feed_operands, _feed_element, nothing)
+    return product("dense.feed", shape, dtype, True, False, _rows_limits, _feed_element, nothing)
 
 
 def _delta_of(shape: Shape, dtype: Any) -> Any:
-    return product("dense.delta", shape, dtype, True, True, _delta_operands, _delta_element, nothing)
+    return product("dense.delta", shape, dtype, True, True, _rows_limits, _delta_element, nothing)
 
 
 def _gradient_of(shape: Shape, dtype: Any) -> Any:
-    return product("dense.gradient", shape, dtype, False, False, _gradient_operands, _gradient_element, _bias(shape))
+    return product("dense.gradient", shape, dtype, False, False, _gradient_limits, _gradient_element, _bias(shape))
 
 
 _FEED = _kernels(np.float32, _feed_of) | _kernels(np.float64, _feed_of)
@@ -193,28 +153,50 @@ _DELTA = _kernels(np.float32, _delta_of) | _kernels(np.float64, _delta_of)
 _GRADIENT = _kernels(np.float32, _gradient_of) | _kernels(np.float64, _gradient_of)
 
 
-def _launch(kernels: dict, p: Pass, layer: int, m: int, n: int, depth: int, parts: int, rows_of_blocks: int) -> None:
-    itemsize = p.work.params.dtype.itemsize
-    shape = tile.choose(m, n, depth, parts, processors(), itemsize)
-    down, across = tile.tiles(shape, m, n)
-    kernels[itemsize, shape][(down + rows_of_blocks, across, parts), shape.threads, p.stream](p.work, np.uint32(layer))
+def _launch(kernels: dict, p: Pass, layer: int, b: Any, places: Places, m: int, depth: int, parts: int) -> None:
+    """m: rows of c; gradients have one row of blocks more."""
+    itemsize = p.noise.dtype.itemsize
+    shape = tile.choose(m, int(places.n), depth, parts, processors(), itemsize)
+    down, across = tile.tiles(shape, m, int(places.n))
+    blocks = down + (kernels is _GRADIENT), across, parts
+    kernels[itemsize, shape][blocks, shape.threads, p.stream](p.work, np.uint32(layer), b, places)
+
+
+def _places(*numbers: int) -> Places:
+    return Places(*(np.uint32(number) for number in numbers))  # type: ignore[arg-type]
+
+
+def _weights_of(p: Pass, layer: int) -> tuple[Any, int]:
+    """The array that the layer's products read their weights from, and where they lie in it."""
+    if p.at(layer, NOISE) > SAMPLE_CONNECT:
+        return p.work.space, p.at(layer, NOISY)
+    return p.work.params, p.at(layer, W)
 
 
 def feed(p: Pass, layer: int) -> None:
     """A of the layer from A of the layer below."""
-    _launch(_FEED, p, layer, p.rows, p.at(layer, N_OUT), p.at(layer, N_IN), 1, 0)
+    below = layer - 1
+    b, start = _weights_of(p, layer)
+    n_in, n_out = p.at(layer, N_IN), p.at(layer, N_OUT)
+    places = _places(p.at(below, A), p.at(below, STRIDE), start, p.at(layer, WIDTH), p.rows, n_out, n_in)
+    _launch(_FEED, p, layer, b, places, p.rows, n_in, 1)
 
 
 def delta(p: Pass, layer: int) -> None:
     """D of the layer from D of the layer above."""
     above = layer + 1
-    _launch(_DELTA, p, layer, p.rows, p.at(above, N_IN), p.at(above, N_OUT), 1, 0)
+    b, start = _weights_of(p, above)
+    n_in, n_out = p.at(above, N_IN), p.at(above, N_OUT)
+    places = _places(p.at(above, D), p.at(above, STRIDE), start, p.at(above, WIDTH), p.rows, n_in, n_out)
+    _launch(_DELTA, p, layer, b, places, p.rows, n_out, 1)
 
 
 def gradient(p: Pass, layer: int) -> None:
-    """dW and db of the layer, in SPLITS parts, into PARTIAL."""
-    parts = p.at(layer, SPLITS)
-    _launch(_GRADIENT, p, layer, p.at(layer, DEPTH), p.at(layer, WIDTH), p.rows, parts, 1)
+    """dW and db of the layer, in SPLITS parts, into PARTIAL; 0 where the weights have padding."""
+    below = layer - 1
+    depth, width, space = p.at(layer, DEPTH), p.at(layer, WIDTH), p.work.space
+    places = _places(p.at(below, A), p.at(below, STRIDE), p.at(layer, D), p.at(layer, STRIDE), depth, width, p.rows)
+    _launch(_GRADIENT, p, layer, space, places, depth, p.rows, p.at(layer, SPLITS))
 
 
 def splits(rows: int, n_in: int, n_out: int, dtype: Any = np.float32) -> int:

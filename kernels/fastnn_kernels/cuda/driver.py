@@ -19,7 +19,6 @@ from typing import Any
 
 import numba.cuda
 import numpy as np
-from numba import types
 from numba.core import config
 
 from fastnn_kernels.jit import Kernel
@@ -27,7 +26,6 @@ from fastnn_kernels.jit import Kernel
 IS_SIMULATED = bool(config.ENABLE_CUDASIM)  # NUMBA_ENABLE_CUDASIM: blocks run one after the other, in Python
 
 SIMULATED_PROCESSORS = 2
-VECTOR = 4  # elements that a thread reads or writes at once
 
 
 class _Simulated:
@@ -105,81 +103,3 @@ def processors() -> int:
 def place():
     """The number of this thread among all of a one-dimensional grid."""
     return np.uint32(cuda.blockIdx.x) * np.uint32(cuda.blockDim.x) + np.uint32(cuda.threadIdx.x)
-
-
-if IS_SIMULATED:
-
-    @device
-    def shared(elements, dtype):
-        """Memory of the block, one-dimensional, at an address that load4 and store4 can use; once a kernel."""
-        return cuda.shared.array(elements, dtype)
-
-    @device
-    def fixed(array, index):
-        """An element, at a uint32 index, that nothing changes while the kernel runs: it is read once."""
-        return array[index]
-
-    @device
-    def load4(array, index, offset):
-        """The four elements from index + offset on; index: uint32, offset: int, constant; both multiples of 4."""
-        i = index + np.uint32(offset)
-        return array[i], array[i + 1], array[i + 2], array[i + 3]
-
-    @device
-    def store4(array, index, offset, a, b, c, d):
-        """Write a to d into the four elements from index + offset on."""
-        i = index + np.uint32(offset)
-        array[i], array[i + 1], array[i + 2], array[i + 3] = a, b, c, d
-
-else:
-    from llvmlite import ir
-    from numba.cuda.extending import intrinsic
-
-    INDEX = 32  # bits
-
-    def _pointer(context, builder, array_type, array, index):
-        data = context.make_array(array_type)(context, builder, array).data
-        narrow = index if index.type.width == INDEX else builder.trunc(index, ir.IntType(INDEX))
-        return builder.gep(data, [builder.zext(narrow, ir.IntType(64))])
-
-    def _vector(context, builder, array_type, array, index, offset):
-        place = builder.gep(_pointer(context, builder, array_type, array, index), [offset])
-        element = context.get_value_type(array_type.dtype)
-        return builder.bitcast(place, ir.VectorType(element, VECTOR).as_pointer())
-
-    def _lane(i):
-        return ir.Constant(ir.IntType(32), i)
-
-    @intrinsic
-    def fixed(typing, array, index):
-        def generate(context, builder, signature, arguments):
-            value = builder.load(_pointer(context, builder, array, *arguments))
-            value.set_metadata("invariant.load", builder.module.add_metadata([]))
-            return value
-
-        return array.dtype(array, index), generate
-
-    @intrinsic
-    def load4(typing, array, index, offset):
-        def generate(context, builder, signature, arguments):
-            vector = builder.load(_vector(context, builder, array, *arguments), align=16)
-            parts = [builder.extract_element(vector, _lane(i)) for i in range(VECTOR)]
-            return context.make_tuple(builder, signature.return_type, parts)
-
-        return types.UniTuple(array.dtype, VECTOR)(array, index, types.int64), generate
-
-    @intrinsic
-    def store4(typing, array, index, offset, a, b, c, d):
-        def generate(context, builder, signature, arguments):
-            place = _vector(context, builder, array, *arguments[:3])
-            vector = ir.Constant(place.type.pointee, ir.Undefined)
-            for i, value in enumerate(arguments[3:]):
-                vector = builder.insert_element(vector, value, _lane(i))
-            builder.store(vector, place, align=16)
-            return context.get_dummy_value()
-
-        return types.void(array, index, types.int64, *[array.dtype] * VECTOR), generate
-
-    @cuda.jit(device=True, inline="always")
-    def shared(elements, dtype):
-        return cuda.shared.array(elements, dtype, 16)

@@ -16,20 +16,22 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastnn_kernels.cuda.driver import IS_SIMULATED, VECTOR
+from fastnn_kernels.cuda.driver import IS_SIMULATED
+from fastnn_kernels.cuda.native import VECTOR
 
-# Of one multiprocessor.
-THREADS = 2048  # that it holds
-LINE = 128  # bytes that its shared memory delivers in a cycle
+# Of one multiprocessor, a cycle.
+ISSUED = 4  # instructions, each of a warp
+TRAFFIC = 32  # bytes from the second cache
+PARTIALS = 16  # bytes of partial sums to memory and back
+
 WARP = 32
-PASSES = 2  # over shared memory for vectors of 16 bytes that several lanes read together
+PASSES = 2  # cycles of shared memory for vectors of 16 bytes that several lanes read together
+OTHERS = 70  # instructions of a step that are neither multiplications nor reads of strips
 
 # Cycles.
 LATENCY = 700  # from the request of a step's numbers to the end of its barrier: the second cache and what is around it
 START = 1500  # of a block: its first numbers, its layer's row of the table
 SLICE = 100  # of a row of every thread's tile on its way out
-
-TRAFFIC = 16  # bytes a cycle and processor: partial sums on their way to memory and back
 
 SPLITS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 SHORTEST = 32  # rows of a part
@@ -45,9 +47,18 @@ class Shape(NamedTuple):
     resident: int  # blocks that a processor holds at once
 
     @property
+    def strips_down(self) -> int:
+        """Threads of a group below each other."""
+        return self.rows // self.own_rows
+
+    @property
+    def strips_across(self) -> int:
+        return self.columns // self.own_columns
+
+    @property
     def team(self) -> int:
         """Threads of a group."""
-        return self.rows // self.own_rows * (self.columns // self.own_columns)
+        return self.strips_down * self.strips_across
 
     @property
     def threads(self) -> int:
@@ -67,8 +78,8 @@ _SHAPES = {
     4: (
         Shape(128, 128, 8, 8, 8, 1, 2),
         Shape(64, 64, 16, 8, 4, 2, 2),
-        Shape(32, 32, 16, 4, 4, 4, 3),
-        Shape(16, 16, 8, 4, 4, 16, 3),
+        Shape(32, 32, 16, 4, 4, 4, 2),
+        Shape(16, 16, 8, 4, 4, 16, 2),
     ),
     8: (
         Shape(64, 64, 8, 8, 4, 1, 3),
@@ -89,14 +100,20 @@ def tiles(shape: Shape, m: int, n: int) -> tuple[int, int]:
 
 
 def step_cycles(shape: Shape, itemsize: int, multiplications: int) -> float:
-    """Of a block that has the processor to itself, for one step: arithmetic or shared memory, whichever takes longer.
+    """Of a block that has the processor to itself, for one step: what takes longest of arithmetic, issued instructions,
+    shared memory and the way from the second cache.
 
-    multiplications: that the processor does a cycle, with their additions.
+    multiplications: that the processor does a cycle, each with its addition.
     """
-    arithmetic = shape.span * shape.rows * shape.columns / multiplications
+    warps = -(-shape.threads // WARP)
+    own = shape.own_rows * shape.own_columns
     strips = (shape.own_rows + shape.own_columns) // VECTOR * (VECTOR * itemsize // 16)
-    shared = shape.depth * -(-shape.threads // WARP) * strips * PASSES
-    return max(arithmetic, shared)
+    return max(
+        shape.span * shape.rows * shape.columns / multiplications,
+        warps * (shape.depth * (own + strips) + OTHERS) / ISSUED,
+        warps * shape.depth * strips * PASSES,
+        (shape.rows + shape.columns) * shape.span * itemsize / TRAFFIC,
+    )
 
 
 def cycles(
@@ -133,6 +150,6 @@ def splits(rows: int, n_in: int, n_out: int, processors: int, itemsize: int = 4)
     def cost(parts: int) -> float:
         shape = choose(n_in, n_out, rows, parts, processors, itemsize)
         product = cycles(shape, n_in, n_out, rows, parts, processors, itemsize, 512 // itemsize)
-        return product + 2 * parts * size / (TRAFFIC * processors)
+        return product + 2 * parts * size / (PARTIALS * processors)
 
     return min((parts for parts in SPLITS if parts == 1 or rows >= parts * SHORTEST), key=cost)

@@ -12,7 +12,8 @@ import numpy as np
 
 from fastnn_kernels import layout, work
 from fastnn_kernels.activation import needs_z
-from fastnn_kernels.cuda.driver import device, fixed
+from fastnn_kernels.cuda.driver import device
+from fastnn_kernels.cuda.native import fixed
 from fastnn_kernels.layout import BATCH_NORM, DEPTH, NORM, Parameters, Tiling
 
 DEVICE = Tiling(pad=4, panel=None)  # four numbers are what a thread reads at once
@@ -111,7 +112,7 @@ def dtype_of(field: str, real: np.dtype) -> np.dtype:
 @device
 def at(work, layer, column):
     """An entry of the layer table, uint32; layer: uint32."""
-    return fixed(work.table, layer * _COLUMNS + np.uint32(column))
+    return fixed(work.table, np.uint32(layer * _COLUMNS + np.uint32(column)))
 
 
 @device
