@@ -33,6 +33,7 @@ from fastnn.custom import CustomActivation
 from fastnn.data.normalize import Normalization
 from fastnn.errors import InputError
 from fastnn.fitted import Fitted, LastRun
+from fastnn.last_good import LastGood
 from fastnn.layers import Dense
 from fastnn.norms import NormState
 from fastnn.penalties import Penalty
@@ -228,8 +229,8 @@ class MLP:
         if reset:
             self._start_over()
         self.fitted = fitted.after(whole.targets.classes, normalization, settings, self.params)
-        run = Run(self, training, held, settings, show)
-        history = run.train()
+        with LastGood(self.params, self.running, settings.batch, self.fitted.optimizer.steps) as last_good:
+            history = Run(self, training, held, settings, show, last_good).train()
         self.fitted.last_run = LastRun(settings.batch, settings.threads, history.samples_per_second)
         return history
 

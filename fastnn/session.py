@@ -61,7 +61,7 @@ def open_session(
     optimizer_code: int = optimizer.NONE,
     state: np.ndarray | None = None,
     gradient: np.ndarray | None = None,
-    kept: np.ndarray | None = None,
+    kept: tuple[np.ndarray, np.ndarray] | None = None,
     shuffle: bool = False,
     stochastic: bool = False,
     weights: np.ndarray | None = None,
@@ -71,6 +71,7 @@ def open_session(
 ) -> Session:
     """Lay out a session over the given samples of X, `rows` rows at a time.
 
+    kept: two copies of the parameters and of the running averages, for the epochs to write, see last_good.py.
     noisy: whether the layers' noise is on. predicts: whether batch normalization takes its running averages, folded
     into a copy of the parameters.
     """
@@ -79,7 +80,8 @@ def open_session(
     space = layout.workspace(net.layout, rows, threads, stochastic, [code > SAMPLE_CONNECT for code in codes])
     space.table[1:, layout.NOISE] = codes
     space.table[1:, FUNCTIONS] = [layer.function.addresses(dtype) for layer in net.layers]
-    params, kept_running = net.params, empty if kept is None else net.running.copy()
+    params = net.params
+    kept_params, kept_running = (empty, empty) if kept is None else kept
     if predicts and norms.has_batch_norm(net):
         params = layout.zeros(net.layout.count, dtype)
         norms.fold(net, params)
@@ -98,7 +100,7 @@ def open_session(
         params=params,
         state=empty if state is None else state,
         gradient=empty if gradient is None else gradient,
-        kept=empty if kept is None else kept,
+        kept=kept_params,
         space=layout.zeros(space.count, dtype),
         X=X,
         shift=empty if normalization is None else normalization.shift.astype(dtype),

@@ -29,14 +29,16 @@ SHUFFLED = 13  # whether every epoch has a new order
 SAMPLES = 14  # rows that take part
 STOCHASTIC = 15  # whether steps are of one sample, as stochastic.py does them
 BLOCK = 16  # offset of stochastic.py's scratch in the workspace
-KEPT_AT = 17  # the step after which the weights were last kept
+KEPT_AT = 17  # the step after which the parameters were last kept
 WEIGHTED = 18  # whether samples have weights
 CUSTOM_LOSS = 19  # address of the user's loss, see loss.py
 RUNNING_SIZE = 20  # elements of the running averages; 0 where no layer has batch normalization
 SUBNETWORK = 21  # whether steps are of a part of the network: NEVER, PER_BATCH or PER_EPOCH of noise.py
 STATES = 22  # vectors of state that the optimizer has, where they are
 PASS_ROWS = 23  # rows of a batch that go through the network at once
-NUMBERS = 24
+KEEP_AFTER = 24  # steps after which an epoch's end keeps the parameters; 0: it never does
+KEPT = 25  # how often they were kept, the first time not counted: number i lies in half i % 2 of `kept`
+NUMBERS = 26
 
 LABELS, DENSE = 0, 1
 NOTHING, CLASSES, BINARY = 0, 1, 2
@@ -46,14 +48,15 @@ class Arrays(NamedTuple):
     """What Python passes, in this order as addresses. float: the dtype of the network.
 
     table, numbers: int64; betas: float64, a constant per row of the table; constants: float64, see optimizer.py;
-    params, gradient, kept: float, flat; state: float, flat vectors behind each other, as many as the optimizer has, and
-    one more where there is an average; space: float, the workspace; X: float (samples, n_in), C order; shift, scale:
-    float (n_in,); labels: int32 (samples,) and targets: float (samples, n_out), one of them empty; samples: int64, rows
-    of X that take part; order: int64, as long as samples; indices: int64 (n_in,) where steps are of one sample; words:
-    int64, see team.py; loss_constants: float64, see loss.py; weights: float (samples,) where samples have them; norms:
-    float64, norm.CONSTANTS per row of the table; running, kept_running: float, see layout.RUNNING; noise: float64,
-    noise.CONSTANTS per row of the table; inner: int64, addresses of a small network's Arrays, and units: int64, of a
-    small network: see subnetwork.py; augment: float64, basis, room: float, see augment.py.
+    params, gradient: float, flat; kept: float, two such or none; state: float, flat vectors behind each other, as many
+    as the optimizer has, and one more where there is an average; space: float, the workspace; X: float (samples, n_in),
+    C order; shift, scale: float (n_in,); labels: int32 (samples,) and targets: float (samples, n_out), one of them
+    empty; samples: int64, rows of X that take part; order: int64, as long as samples; indices: int64 (n_in,) where steps
+    are of one sample; words: int64, see team.py; loss_constants: float64, see loss.py; weights: float (samples,) where
+    samples have them; norms: float64, norm.CONSTANTS per row of the table; running: float, see layout.RUNNING;
+    kept_running: two of it or none; noise: float64, noise.CONSTANTS per row of the table; inner: int64, addresses of a
+    small network's Arrays, and units: int64, of a small network: see subnetwork.py; augment: float64, basis, room:
+    float, see augment.py.
     """
 
     table: np.ndarray
