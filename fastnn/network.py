@@ -83,13 +83,13 @@ class MLP:
 
     def _start_over(self) -> None:
         """Initial weights, and nothing remembered of any fit."""
+        self.fitted = Fitted()
         random = np.random.Generator(np.random.Philox(self.seed))
         sizes = self.layout.sizes
         for number, layer in enumerate(self.layers, start=1):
             weight = self.init.draw(random, sizes[number - 1], sizes[number], layer.function)
             layout.set_layer(self.layout, number, self.params, weight, np.zeros(layer.units))
         norms.start_over(self)
-        self.fitted = Fitted()
 
     @property
     def classes_(self) -> np.ndarray | None:
@@ -228,7 +228,8 @@ class MLP:
         # All input is good: from here on the network changes.
         if reset:
             self._start_over()
-        self.fitted = fitted.after(whole.targets.classes, normalization, settings, self.params)
+        self.fitted = fitted
+        fitted.begin(whole.targets.classes, normalization, settings, self.params)
         with LastGood(self.params, self.running, settings.batch, self.fitted.optimizer.steps) as last_good:
             history = Run(self, training, held, settings, show, last_good).train()
         self.fitted.last_run = LastRun(settings.batch, settings.threads, history.samples_per_second)

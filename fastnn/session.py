@@ -77,7 +77,8 @@ def open_session(
     """
     dtype, empty = net.dtype, np.zeros(0, net.dtype)
     codes, noise_constants = noise.table([layer.any_noise if noisy else None for layer in net.layers])
-    space = layout.workspace(net.layout, rows, threads, stochastic, [code > SAMPLE_CONNECT for code in codes])
+    disturbed = [code > SAMPLE_CONNECT for code in codes]
+    space = layout.workspace(net.layout, rows, threads, stochastic, disturbed, backwards=not predicts)
     space.table[1:, layout.NOISE] = codes
     space.table[1:, FUNCTIONS] = [layer.function.addresses(dtype) for layer in net.layers]
     params = net.params

@@ -51,9 +51,9 @@ class Arrays(NamedTuple):
     params, gradient: float, flat; kept: float, two such or none; state: float, flat vectors behind each other, as many
     as the optimizer has, and one more where there is an average; space: float, the workspace; X: float (samples, n_in),
     C order; shift, scale: float (n_in,); labels: int32 (samples,) and targets: float (samples, n_out), one of them
-    empty; samples: int64, rows of X that take part; order: int64, as long as samples; indices: int64 (n_in,) where steps
-    are of one sample; words: int64, see team.py; loss_constants: float64, see loss.py; weights: float (samples,) where
-    samples have them; norms: float64, norm.CONSTANTS per row of the table; running: float, see layout.RUNNING;
+    empty; samples: int64, rows of X that take part; order: int64, as long as samples; indices: int64 (n_in,) where
+    steps are of one sample; words: int64, see team.py; loss_constants: float64, see loss.py; weights: float (samples,)
+    where samples have them; norms: float64, norm.CONSTANTS per row of the table; running: float, see layout.RUNNING;
     kept_running: two of it or none; noise: float64, noise.CONSTANTS per row of the table; inner: int64, addresses of a
     small network's Arrays, and units: int64, of a small network: see subnetwork.py; augment: float64, basis, room:
     float, see augment.py.
