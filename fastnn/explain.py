@@ -35,16 +35,17 @@ def explain(net: MLP, batch: int, optimizer: Optimizer) -> str:
     flops = session.flops_per_sample(net)
     threads = session.choose_threads(net, batch, None)
     stochastic = batch == 1 and isinstance(optimizer, SGD) and suits_single_samples(net)
-    rows = session.pass_rows(net, batch)
-    space = layout.workspace(net.layout, rows, threads, stochastic)
+    parts, rows = session.division(net, batch)
+    space = layout.workspace(net.layout, rows, 1 if parts else threads, stochastic)
+    floats = space.count * threads + net.layout.count * parts if parts else space.count
     lines = [
         f"processor   {facts['processor']}, {facts['vector']}",
         f"tile        {facts['tile']}",
         f"step        {batch:,} samples, {flops * batch / 1e6:,.1f} MFLOP, {type(optimizer).__name__}",
-        f"path        {_path(batch, rows, space.rows, stochastic)}",
+        f"path        {_path(batch, parts, rows, space.rows, stochastic)}",
         f"threads     {threads} of {machine.processors()}: {_why()}",
         f"memory      parameters {_bytes(net.layout.count * net.dtype.itemsize)}, "
-        f"workspace {_bytes(space.count * net.dtype.itemsize)}",
+        f"workspace {_bytes(floats * net.dtype.itemsize)}",
     ]
     speed = batch / prediction.seconds_of_step(net, batch, optimizer, threads, stochastic)
     share = speed * flops / (prediction.limit(str(net.dtype)) * threads)
@@ -56,11 +57,16 @@ def explain(net: MLP, batch: int, optimizer: Optimizer) -> str:
     return "\n".join(lines)
 
 
-def _path(batch: int, rows: int, block: int, stochastic: bool) -> str:
+def _path(batch: int, parts: int, rows: int, block: int, stochastic: bool) -> str:
     if stochastic:
         return (
             f"stochastic: the first layer takes {block} samples side by side, exactly; where more than half of the "
             "inputs are 0, their rows of weights are skipped instead"
+        )
+    if parts:
+        return (
+            f"{parts} parts, {rows} rows at a time, each with a gradient of its own: threads take whole parts and meet "
+            "once, for the update"
         )
     if batch > rows:
         return f"parts of {rows:,} rows, so that activations stay near; their gradients add up to one update"

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 FUNCTIONS = [layout.FUNCTION, layout.DERIVATIVE]  # addresses of custom activations in the table
 EVALUATION_BLOCK = 64  # rows that a thread takes at a time to evaluate or predict; sums do not depend on threads
 PASS_ROWS = 1024  # rows that go through the network at once in training; longer batches go in parts, see pass_rows
+PARTS = 16  # of a batch that is divided for the workers, see division
+PART_ROWS = 128  # rows of a pass through a part: activations that a core's cache holds
+PART_BYTES = 1 << 19  # parameters up to which a core's cache holds them and a gradient beside the activations
 FLOPS_PER_THREAD = 1.5e6  # a step's work below which one more thread costs more at the barriers than it brings
 ROWS_PER_THREAD = 32  # of a small network: with fewer, fetching the weights that another core wrote costs more
 CACHED_BYTES = 2 << 20  # parameters up to which a network is small: the caches of the cores hold it
@@ -68,6 +71,7 @@ def open_session(
     noisy: bool = False,
     predicts: bool = False,
     augment: Augmentation | None = None,
+    parts: int = 0,
 ) -> Session:
     """Lay out a session over the given samples of X, `rows` rows at a time.
 
@@ -78,7 +82,7 @@ def open_session(
     dtype, empty = net.dtype, np.zeros(0, net.dtype)
     codes, noise_constants = noise.table([layer.any_noise if noisy else None for layer in net.layers])
     disturbed = [code > SAMPLE_CONNECT for code in codes]
-    space = layout.workspace(net.layout, rows, threads, stochastic, disturbed, backwards=not predicts)
+    space = layout.workspace(net.layout, rows, 1 if parts else threads, stochastic, disturbed, backwards=not predicts)
     space.table[1:, layout.NOISE] = codes
     space.table[1:, FUNCTIONS] = [layer.function.addresses(dtype) for layer in net.layers]
     params = net.params
@@ -90,7 +94,7 @@ def open_session(
     normalization = net.normalization
     augmentation = Plan.none(dtype) if augment is None else augment.plan(net.n_in, dtype, space.rows // machine.UNIT)
     numbers = _numbers(net, space, targets, loss, len(samples))
-    numbers[work.PASS_ROWS] = rows
+    numbers[work.PASS_ROWS], numbers[work.PARTS], numbers[work.SPACE_SIZE] = rows, parts, space.count
     numbers[work.OPTIMIZER], numbers[work.STOCHASTIC] = optimizer_code, stochastic
     numbers[work.SHUFFLED], numbers[work.WEIGHTED] = shuffle, weights is not None
     arrays = Arrays(
@@ -102,7 +106,7 @@ def open_session(
         state=empty if state is None else state,
         gradient=empty if gradient is None else gradient,
         kept=kept_params,
-        space=layout.zeros(space.count, dtype),
+        space=layout.zeros(space.count * (threads if parts else 1), dtype),
         X=X,
         shift=empty if normalization is None else normalization.shift.astype(dtype),
         scale=empty if normalization is None else normalization.scale.astype(dtype),
@@ -165,6 +169,18 @@ def choose_threads(net: MLP, batch: int, asked: int | None) -> int:
     is_cached = net.layout.count * net.dtype.itemsize <= CACHED_BYTES
     by_rows = batch // ROWS_PER_THREAD if is_cached else -(-batch // machine.UNIT)
     return max(1, min(machine.processors(), by_work, by_rows))
+
+
+def division(net: MLP, batch: int, augment: Augmentation | None = None) -> tuple[int, int]:
+    """(parts of a batch that workers take alone, rows that go through at once); parts is 0 where they work together.
+
+    They take parts, see parts.py, where these have rows enough, gradients stay near, and nothing else is shared.
+    """
+    is_small = net.layout.count * net.dtype.itemsize <= PART_BYTES
+    is_plain = augment is None and not (net.has_noise or norms.has_norm(net))
+    if is_small and is_plain and batch >= 2 * PARTS * PART_ROWS:
+        return PARTS, PART_ROWS
+    return 0, pass_rows(net, batch)
 
 
 def pass_rows(net: MLP, batch: int) -> int:

@@ -114,8 +114,9 @@ class Run:
 
     def _open(self) -> session.Session:
         settings, net = self.settings, self.net
-        rows = settings.pass_rows
-        sums = update.chunks(len(net.params)) if isinstance(settings.clip, ClipNorm) else 0
+        parts, rows = session.division(net, settings.batch, settings.augment)
+        rows = min(rows, settings.pass_rows)
+        sums = update.chunks(len(net.params)) + parts if parts or isinstance(settings.clip, ClipNorm) else 0
         constants = np.concatenate([settings.optimizer.constants(), np.zeros(sums)])
         penalties.fill(constants, settings.penalty, self.samples)
         clipping.fill(constants, settings.clip)
@@ -123,7 +124,7 @@ class Run:
         constants[optimizer.SCHEDULE : optimizer.CONSTANTS] = settings.schedule.constants(
             self.steps_per_epoch, settings.epochs, self.state.steps
         )
-        whole_gradient = settings.batch > rows or sums > 0
+        gradients = parts or (1 if settings.batch > rows or sums > 0 else 0)
         opened = session.open_session(
             net,
             self.training.X,
@@ -135,13 +136,14 @@ class Run:
             constants=constants,
             optimizer_code=settings.optimizer.code,
             state=self.state.values,
-            gradient=layout.zeros(len(net.params), net.dtype) if whole_gradient else None,
+            gradient=layout.zeros(gradients * len(net.params), net.dtype),
             kept=None if self.last_good is None else self.last_good.for_kernels,
             shuffle=settings.shuffle,
             stochastic=settings.is_stochastic and suits_single_samples(net),
             weights=self.training.weights,
             noisy=True,
             augment=settings.augment,
+            parts=parts,
         )
         if self.last_good is not None:
             self.last_good.share(opened.arrays.numbers)

@@ -1,6 +1,6 @@
 """What Python calls: epochs of training, evaluation and prediction, each entered by every thread of a team."""
 
-from fastnn_kernels import norm, output, penalty, stochastic, subnetwork
+from fastnn_kernels import norm, output, parts, penalty, stochastic, subnetwork
 from fastnn_kernels.jit import entry, kernel
 from fastnn_kernels.layout import ACTIVATION, N_OUT, STRIDE, WIDTH, A
 from fastnn_kernels.native import fill, lanes, load, store, sum_lanes
@@ -31,6 +31,7 @@ from fastnn_kernels.work import (
     LAYERS,
     LOSSES,
     PARAMETERS,
+    PARTS,
     SAMPLES,
     SEED,
     SHUFFLED,
@@ -86,7 +87,10 @@ def _epoch(work, small, rank, size, count, batch, t, epoch):
         here = min(batch, count - start)
         if per == PER_BATCH and not subnetwork.take(work, small, rank, size, t + 1, epoch):
             return STOPPED, t, loss
-        state, batch_loss, batch_hits = step(small, rank, size, start, here, t + 1)
+        if work.numbers[PARTS]:
+            state, batch_loss, batch_hits = parts.step(work, rank, size, start, here, t + 1)
+        else:
+            state, batch_loss, batch_hits = step(small, rank, size, start, here, t + 1)
         if state != GOES_ON:
             if per == PER_EPOCH:
                 subnetwork.give_back(work, small, rank, size)

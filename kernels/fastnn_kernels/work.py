@@ -36,9 +36,11 @@ RUNNING_SIZE = 20  # elements of the running averages; 0 where no layer has batc
 SUBNETWORK = 21  # whether steps are of a part of the network: NEVER, PER_BATCH or PER_EPOCH of noise.py
 STATES = 22  # vectors of state that the optimizer has, where they are
 PASS_ROWS = 23  # rows of a batch that go through the network at once
-KEEP_AFTER = 24  # steps after which an epoch's end keeps the parameters; 0: it never does
-KEPT = 25  # how often they were kept, the first time not counted: number i lies in half i % 2 of `kept`
-NUMBERS = 26
+PARTS = 24  # into which a batch is divided for the workers, see parts.py; 0: into rows of one pass
+SPACE_SIZE = 25  # elements of a workspace; there are as many as threads where batches are divided into parts
+KEEP_AFTER = 26  # steps after which an epoch's end keeps the parameters; 0: it never does
+KEPT = 27  # how often they were kept, the first time not counted: number i lies in half i % 2 of `kept`
+NUMBERS = 28
 
 LABELS, DENSE = 0, 1
 NOTHING, CLASSES, BINARY = 0, 1, 2
@@ -165,6 +167,42 @@ def open_work(params, addresses):
         pointer(np.float64, a[26]),
         pointer(params, a[27]),
         pointer(params, a[28]),
+    )
+
+
+@inline
+def with_buffers(work, space, gradient):
+    """The same Work with another workspace and another gradient."""
+    return Work(
+        work.table,
+        work.numbers,
+        work.betas,
+        work.constants,
+        work.params,
+        work.state,
+        gradient,
+        work.kept,
+        space,
+        work.X,
+        work.shift,
+        work.scale,
+        work.labels,
+        work.targets,
+        work.samples,
+        work.order,
+        work.indices,
+        work.words,
+        work.loss_constants,
+        work.weights,
+        work.norms,
+        work.running,
+        work.kept_running,
+        work.noise,
+        work.inner,
+        work.units,
+        work.augment,
+        work.basis,
+        work.room,
     )
 
 
