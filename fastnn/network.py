@@ -204,8 +204,11 @@ class MLP:
         reader = Reader(self, fitted)
         loss_object = reader.loss(loss)
         reader.check_trainable(loss_object)
-        whole = reader.part(X, y, loss_object, sample_weight=sample_weight, class_weight=class_weight)
-        training, held = reader.divide(whole, validation, loss_object)
+        training, held = reader.divide(
+            reader.part(X, y, loss_object, sample_weight=sample_weight, class_weight=class_weight),
+            validation,
+            loss_object,
+        )
         batch = reader.batch(batch_size, len(training.index))
         settings = Settings(
             loss=loss_object,
@@ -229,7 +232,7 @@ class MLP:
         if reset:
             self._start_over()
         self.fitted = fitted
-        fitted.begin(whole.targets.classes, normalization, settings, self.params)
+        fitted.begin(training.targets.classes, normalization, settings, self.params)
         with LastGood(self.params, self.running, settings.batch, self.fitted.optimizer.steps) as last_good:
             history = Run(self, training, held, settings, show, last_good).train()
         self.fitted.last_run = LastRun(settings.batch, settings.threads, history.samples_per_second)
@@ -281,7 +284,7 @@ class MLP:
     def activations(self, X: Any) -> list[np.ndarray]:
         """[(samples, n), ...]: the outputs of every layer, the last of them what predict gives. On one thread."""
         array = inputs.matrix("X", X, self.n_in, self.dtype)
-        index, numbers = np.arange(len(array)), range(1, len(self.layers) + 1)
+        index, numbers = inputs.rows(array), range(1, len(self.layers) + 1)
         return [session.observe(self, array, index, number, activated=True) for number in numbers]
 
     def predict_class(self, X: Any) -> np.ndarray:

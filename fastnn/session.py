@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastnn import losses, noise, norms
+from fastnn import inputs, losses, noise, norms
 from fastnn.augment import Augmentation, Plan
 from fastnn.losses import Loss
 from fastnn.targets import Targets
@@ -73,7 +73,7 @@ def open_session(
     augment: Augmentation | None = None,
     parts: int = 0,
 ) -> Session:
-    """Lay out a session over the given samples of X, `rows` rows at a time.
+    """Lay out a session over the given samples of X, work.ROW, `rows` rows at a time.
 
     kept: two copies of the parameters and of the running averages, for the epochs to write, see last_good.py.
     noisy: whether the layers' noise is on. predicts: whether batch normalization takes its running averages, folded
@@ -113,7 +113,7 @@ def open_session(
         labels=np.zeros(0, np.int32) if targets is None or targets.labels is None else targets.labels,
         targets=empty if targets is None or targets.dense is None else targets.dense,
         samples=samples,
-        order=samples.copy(),
+        order=samples.copy() if shuffle else samples,
         indices=np.zeros(net.n_in if stochastic else 0, np.int64),
         words=team.new_words(),
         loss_constants=loss.constants(),
@@ -233,7 +233,7 @@ def predict(net: MLP, X: np.ndarray, loss: Loss, threads: int) -> np.ndarray:
     out = np.empty((len(X), net.n_out), net.dtype)
     _, threads = _blocks(len(X), threads)
     rows = threads * EVALUATION_BLOCK
-    session = open_session(net, X, None, loss, np.arange(len(X)), rows, threads, predicts=True)
+    session = open_session(net, X, None, loss, inputs.rows(X), rows, threads, predicts=True)
     enter(session, epoch.predict, EVALUATION_BLOCK, out)
     return out
 
@@ -249,7 +249,7 @@ def gradient(
 ) -> np.ndarray:
     """The gradient of the mean loss over all of X, or those that index names, as a flat vector like the parameters."""
     out = layout.zeros(net.layout.count, net.dtype)
-    samples = np.arange(len(X)) if index is None else index
+    samples = inputs.rows(X) if index is None else index
     rows = pass_rows(net, len(samples))
     session = open_session(net, X, targets, loss, samples, rows, threads, gradient=out, weights=weights)
     enter(session, epoch.gradient)

@@ -52,7 +52,7 @@ class History:
 
 @dataclass(frozen=True)
 class Part:
-    """Samples to train on or to validate with. index: rows of X, int64; weights: a factor a row of X, or None."""
+    """Samples to train on or to validate with. index: rows of X, work.ROW; weights: a factor a row of X, or None."""
 
     X: np.ndarray
     targets: Targets
