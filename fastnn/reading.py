@@ -71,9 +71,13 @@ class Reader:
             if len(validation) != 2:
                 raise InputError(f"validation must be a share or a pair (X, y), got {len(validation)} things")
             return whole, self.part(*validation, loss, "validation X", whole.targets.classes)
-        by_class = whole.targets.stratification()
-        is_held = draw(len(whole.index) if by_class is None else by_class, validation, self._net.seed)
+        is_held = self._draw(whole, validation)
         return replace(whole, index=whole.index[~is_held]), replace(whole, index=whole.index[is_held])
+
+    def _draw(self, whole: Part, share: float) -> np.ndarray:
+        """Whether each sample is held out, bool (samples,)."""
+        by_class = whole.targets.stratification()
+        return draw(len(whole.index) if by_class is None else by_class, share, self._net.seed)
 
     def batch(self, given: Any, samples: int) -> int:
         """Samples a step."""

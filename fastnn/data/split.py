@@ -43,7 +43,7 @@ def draw(n_or_labels: int | np.ndarray, fraction: float, seed: int, stratify: bo
     if labels is not None and stratify is not False:
         return _draw_by_class(labels, held, random)
     is_held = np.zeros(n, dtype=bool)
-    is_held[random.permutation(n)[:held]] = True
+    is_held[_some(n, held, random)] = True
     return is_held
 
 
@@ -90,8 +90,15 @@ def _draw_by_class(labels: np.ndarray, held: int, random: np.random.Generator) -
     first = np.cumsum(counts) - counts
     is_held = np.zeros(len(labels), dtype=bool)  # class by class
     for start, count, share in zip(first, counts, shares, strict=True):
-        is_held[start + random.permutation(count)[:share]] = True
+        is_held[start + _some(count, share, random)] = True
     return np.concatenate(list(_in_order(is_held, labels, classes, first)))
+
+
+def _some(n: int, count: int, random: np.random.Generator) -> np.ndarray:
+    """The first `count` of the numbers 0 to n - 1 in random order."""
+    numbers = np.arange(n, dtype=np.uint32 if n <= 1 << 32 else np.int64)
+    random.shuffle(numbers)
+    return numbers[:count].astype(np.int64)
 
 
 def _in_order(values: np.ndarray, labels: np.ndarray, classes: np.ndarray, first: np.ndarray) -> Iterator[np.ndarray]:
