@@ -85,11 +85,14 @@ class MLP:
         """Initial weights, and nothing remembered of any fit."""
         self.fitted = Fitted()
         random = np.random.Generator(np.random.Philox(self.seed))
-        sizes = self.layout.sizes
         for number, layer in enumerate(self.layers, start=1):
-            weight = self.init.draw(random, sizes[number - 1], sizes[number], layer.function)
-            layout.set_layer(self.layout, number, self.params, weight, np.zeros(layer.units))
+            self._draw(random, number, layer)
         norms.start_over(self)
+
+    def _draw(self, random: np.random.Generator, number: int, layer: Dense) -> None:
+        """Initial weights of one layer; they are drawn in float64, so that one layer's at a time is enough."""
+        weight = self.init.draw(random, self.layout.sizes[number - 1], layer.units, layer.function)
+        layout.set_layer(self.layout, number, self.params, weight, np.zeros(layer.units))
 
     @property
     def classes_(self) -> np.ndarray | None:

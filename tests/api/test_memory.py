@@ -58,7 +58,7 @@ def test_large_networks(optimizer, batch_size, dtype, validation, rng):
 def test_many_samples(columns, output, validation, rng):
     """Order, labels and the drawing of a split are a few bytes a sample."""
     sizes = [columns, 32, 32, OUTPUTS[output]]
-    X, y = task(rng, 100_000, columns, output, "float32")
+    X, y = task(rng, 200_000, columns, output, "float32")
     assert max(ratios(sizes, X, y, output=output, validation=validation)) <= MOST
 
 
