@@ -228,3 +228,21 @@ def test_small_networks_open_no_file(files, rng):
     new().fit(X, y, epochs=1, **QUIET)
     fn.MLP([3, 300, 300, 2]).fit(X, y, epochs=1, **QUIET)
     assert len(files) == 1
+
+
+@pytest.mark.parametrize("place", ["full at 9"], indirect=True)
+def test_a_file_that_can_neither_be_written_nor_read(place, rng, monkeypatch):
+    """There the newest weights are all that is left, good or not."""
+
+    def read_some(self, half, arrays):
+        arrays[0][:] = 7
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(last_good._File, "read", read_some)
+    X, y = data(rng, (SAMPLES, 3)), data(rng, (SAMPLES, 2))
+    known = {"optimizer": "sgd", "schedule": fn.StepDecay(1e25, 62), "batch_size": "full", **QUIET}
+    net, twin = new(), new()
+    with pytest.raises(fn.DivergenceError):
+        net.fit(X, y, epochs=1000, **known)
+    twin.fit(X, y, epochs=63, **known)
+    assert net.params.tobytes() == twin.params.tobytes()
