@@ -200,7 +200,8 @@ class MLP:
         threads: None chooses by the work. progress: whether to show any.
 
         Returns the History of these epochs. Raises InputError before anything is computed, and DivergenceError where
-        the loss becomes NaN or infinite; the network then has the last good weights. Ctrl-C stops after a whole step.
+        the loss becomes NaN or infinite; the network then has the last good weights, which for more than 256 KiB of them
+        lie in a temporary file meanwhile: docs/memory.md. Ctrl-C stops after a whole step.
         """
         _check_device(device)
         fitted = Fitted() if checks.flag("reset", reset) else self.fitted
