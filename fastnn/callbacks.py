@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 class Callback:
     """Base of callbacks: override what is needed. An exception stops the run; the network keeps its weights."""
 
-    def training_starts(self, training: Part, loss: Loss) -> None:
-        """What a fit trains on, and by which loss; just before fit_start."""
+    def training_starts(self, net: MLP, training: Part, loss: Loss, history: History) -> None:
+        """What a fit trains on, by which loss, and the history that it will fill; just before fit_start."""
 
     def fit_start(self, net: MLP) -> None:
         """Training begins."""

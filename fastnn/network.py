@@ -199,9 +199,10 @@ class MLP:
         of the weights that the network holds from then on, while the next fit goes on from the weights themselves.
         threads: None chooses by the work. progress: whether to show any.
 
-        Returns the History of these epochs. Raises InputError before anything is computed, and DivergenceError where
-        the loss becomes NaN or infinite; the network then has the last good weights, which for more than 256 KiB of them
-        lie in a temporary file meanwhile: docs/memory.md. Ctrl-C stops after a whole step.
+        Returns the History of these epochs. Raises InputError before anything is computed, DivergenceError where the
+        loss becomes NaN or infinite, FunctionError where a function of your own raises an exception; the network then
+        has the last good weights, which meanwhile lie in a temporary file where they are more than 256 KiB:
+        docs/memory.md. Ctrl-C stops after a whole step.
         """
         _check_device(device)
         fitted = Fitted() if checks.flag("reset", reset) else self.fitted
@@ -256,6 +257,8 @@ class MLP:
         penalty: Penalty | None = None,
         clip: Clip | None = None,
         normalize: str | None = None,
+        sample_weight: Any = None,
+        class_weight: Any = None,
         threads: int | None = None,
     ) -> RangeTest:
         """The range test: how the loss moves as a copy of this network trains at a rate that rises from step to step.
@@ -275,6 +278,8 @@ class MLP:
             penalty=penalty,
             clip=clip,
             normalize=normalize,
+            sample_weight=sample_weight,
+            class_weight=class_weight,
             threads=threads,
         )
 
@@ -350,7 +355,8 @@ class MLP:
     def load(cls, path: str | os.PathLike[str], custom: Mapping[str, CustomActivation] | None = None) -> MLP:
         """A network as it was saved. custom: its own activations by name, since a file holds no functions.
 
-        Raises FileError for what is no such file, or needs activations that are not given.
+        Raises FileError for what is no such file, or needs activations that are not given, and InputError for names
+        that the file does not have.
         """
         from fastnn.files import checkpoint
 

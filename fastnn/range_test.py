@@ -63,13 +63,15 @@ def run(
     penalty: Any,
     clip: Any,
     normalize: str | None,
+    sample_weight: Any,
+    class_weight: Any,
     threads: int | None,
 ) -> RangeTest:
     """A step of a copy of the network at each of the rates. The arguments are those of fit."""
     reader = Reader(net, net.fitted)
     loss_object = reader.loss(loss)
     reader.check_trainable(loss_object)
-    training = reader.part(X, y, loss_object)
+    training = reader.part(X, y, loss_object, sample_weight=sample_weight, class_weight=class_weight)
     batch = reader.batch(batch_size, len(training.index))
     norms.check_batches(net, len(training.index), batch)
     settings = Settings(

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastnn import inputs, losses, noise, norms
+from fastnn import custom, inputs, losses, noise, norms
+from fastnn.activations import Activation
 from fastnn.augment import Augmentation, Plan
+from fastnn.errors import FunctionError
 from fastnn.losses import Loss
 from fastnn.targets import Targets
 from fastnn_kernels import augment as augment_kernels
@@ -37,10 +39,14 @@ CACHED_BYTES = 2 << 20  # parameters up to which a network is small: the caches 
 class Session:
     """Everything that one call of a compiled function needs. arrays hold the memory that the kernels write.
 
-    inner: those of a small network, see subnetwork.py, whose addresses lie in arrays."""
+    loss, activations: whose functions they may call. inner: the arrays of a small network, see subnetwork.py, whose
+    addresses lie in arrays.
+    """
 
     arrays: Arrays
     threads: int
+    loss: Loss
+    activations: Sequence[Activation]
     inner: Arrays | None = None
 
     @property
@@ -48,8 +54,14 @@ class Session:
         return self.arrays.words
 
     def run(self, team_: team.Team, function: Callable, *args: Any, poll: Callable[[], None] | None = None) -> None:
-        """Enter the compiled function on every thread of the team."""
+        """Enter the compiled function on every thread of the team. `failure` is to be asked afterwards."""
         team_.run(function, self.words, self.arrays.params, self.arrays.addresses(), *args, poll=poll)
+
+    def failure(self, where: str = "") -> FunctionError | None:
+        """What is to be raised where a function of the user has raised an exception; where: the end of the message."""
+        if not self.words[team.FAILURES]:
+            return None
+        return custom.failure(self.loss, self.activations, self.words, self.arrays.params.dtype, where)
 
 
 def open_session(
@@ -128,7 +140,7 @@ def open_session(
         basis=augmentation.basis,
         room=augmentation.room,
     )
-    return Session(arrays, threads)
+    return Session(arrays, threads, loss, [layer.function for layer in net.layers])
 
 
 def _numbers(net: MLP, space: layout.Workspace, targets: Targets | None, loss: Loss, samples: int) -> np.ndarray:
@@ -267,7 +279,10 @@ def observe(net: MLP, X: np.ndarray, index: np.ndarray, layer: int, activated: b
 
 
 def enter(session: Session, function: Callable, *args: Any, workers: team.Team | None = None) -> None:
-    """Run a compiled function once: here and now where one thread does it, else on a team, the given or a new one."""
+    """Run a compiled function once: here and now where one thread does it, else on a team, the given or a new one.
+
+    Raises FunctionError where a function of the user's own has raised an exception.
+    """
     if session.threads == 1:
         function(0, 1, session.arrays.params, session.arrays.addresses(), *args)
     elif workers is not None and workers.size == session.threads:
@@ -275,6 +290,8 @@ def enter(session: Session, function: Callable, *args: Any, workers: team.Team |
     else:
         with team.Team(session.threads) as own:
             session.run(own, function, *args)
+    if (failure := session.failure()) is not None:
+        raise failure
 
 
 def entries(dtype: np.dtype) -> dict[Callable, tuple]:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from fastnn.augment import Augmentation
 from fastnn.averaging import EMA
 from fastnn.callbacks import Callback
 from fastnn.clipping import Clip, ClipNorm
-from fastnn.errors import DivergenceError
+from fastnn.errors import DivergenceError, FunctionError
 from fastnn.last_good import LastGood
 from fastnn.losses import Loss
 from fastnn.optimizers import SGD, Optimizer
@@ -25,6 +25,7 @@ from fastnn.targets import Targets
 from fastnn_kernels import epoch, layout, optimizer, team, update, work
 
 if TYPE_CHECKING:
+    from fastnn.diagnostics import Diagnosis
     from fastnn.network import MLP
 
 SPAN_SECONDS = 0.2  # epochs that are shorter run several at a time where nobody waits for each of them
@@ -34,10 +35,13 @@ SPAN_SECONDS = 0.2  # epochs that are shorter run several at a time where nobody
 class History:
     """A value per epoch. Accuracies are empty for regression, validation_* without validation data.
 
-    loss: mean over the epoch's samples while training, with the penalty at the end of the epoch; accuracy likewise.
-    seconds: time of the epoch without validation and callbacks; samples_per_second follows from it.
-    clipped: with clipping, the share of steps whose gradient was clipped. zeros: with an L1 penalty, the share of
-    weights that are exactly 0.
+    loss: mean over the epoch's samples while training, with the penalty at the end of the epoch; accuracy: likewise
+    while training. penalty: with one, what of the loss it is. seconds: time of the epoch without validation and
+    callbacks; samples_per_second follows from it. clipped: with clipping, the share of steps whose gradient was
+    clipped. zeros: with an L1 penalty, the share of all weights that are exactly 0.
+
+    diagnostics: with fn.Diagnostics among the callbacks, what it saw, a Diagnosis a look; the first is of before the
+    first epoch.
     """
 
     loss: list[float] = field(default_factory=list)
@@ -48,6 +52,23 @@ class History:
     samples_per_second: list[float] = field(default_factory=list)
     clipped: list[float] = field(default_factory=list)
     zeros: list[float] = field(default_factory=list)
+    penalty: list[float] = field(default_factory=list)
+    diagnostics: list[Diagnosis] = field(default_factory=list)
+
+    @property
+    def gap(self) -> list[float]:
+        """The overfitting gap: validation loss - training loss without penalty; empty without validation.
+
+        It grows where the network learns samples by heart. The training loss is the mean over the epoch, so it lags
+        half an epoch behind, and has the noise that the network trains with.
+        """
+        own = np.subtract(self.loss, self.penalty) if self.penalty else self.loss
+        return [float(held - one) for held, one in zip(self.validation_loss, own, strict=False)]
+
+    @property
+    def accuracy_gap(self) -> list[float]:
+        """Training accuracy - validation accuracy, likewise."""
+        return [own - held for own, held in zip(self.accuracy, self.validation_accuracy, strict=False)]
 
 
 @dataclass(frozen=True)
@@ -155,14 +176,20 @@ class Run:
         )
 
     def train(self) -> History:
-        """All epochs; returns the history. Raises DivergenceError, and KeyboardInterrupt after a whole step."""
+        """All epochs; returns the history.
+
+        Raises DivergenceError and FunctionError, which hold the history, and KeyboardInterrupt after a whole step.
+        """
         try:
             self.show.start(self.settings.epochs, self.samples)
             for callback in self.settings.callbacks:
-                callback.training_starts(self.training, self.settings.loss)
+                callback.training_starts(self.net, self.training, self.settings.loss, self.history)
                 callback.fit_start(self.net)
             with team.Team(self.settings.threads) as workers:
                 self._epochs(workers)
+        except (DivergenceError, FunctionError) as error:
+            error.history = self.history
+            raise
         finally:
             self._keep_average()
             self.show.close()
@@ -212,7 +239,7 @@ class Run:
 
     def _span(self, workers: team.Team, epochs: int) -> float:
         """Some epochs in one go; returns the seconds that they took."""
-        results = np.zeros((epochs, 4))
+        results = np.zeros((epochs, 5))
         words, state = self.session.words, self.state
         words[:] = 0
         start = time.perf_counter()
@@ -227,8 +254,8 @@ class Run:
             state.steps += int(words[team.PROGRESS])
             state.epochs += done
             self.epochs_done += done
-        if words[team.END] == team.DIVERGED:
-            self._diverged(words)
+        if words[team.FAILURES] or words[team.END] == team.DIVERGED:
+            self._give_up(words)
         return seconds
 
     def step(self, workers: team.Team, samples: np.ndarray, rate: float) -> None:
@@ -246,8 +273,10 @@ class Run:
         self.show.advance(now, min(max(steps, 0) * self.settings.batch, self.samples))
 
     def _record(self, results: np.ndarray, seconds: float) -> None:
-        for loss, hits, clipped, zeros in results.tolist():
-            self.history.loss.append(loss)
+        for loss, hits, clipped, zeros, penalty in results.tolist():
+            self.history.loss.append(loss + penalty)
+            if not penalties.is_nothing(self.settings.penalty):
+                self.history.penalty.append(penalty)
             if self.settings.clip is not None:
                 self.history.clipped.append(clipped / self.steps_per_epoch)
             if self.session.arrays.constants[optimizer.PENALTY_L1] > 0.0:
@@ -269,8 +298,8 @@ class Run:
         if accuracy is not None:
             self.history.validation_accuracy.append(accuracy)
 
-    def _diverged(self, words: np.ndarray) -> None:
-        """Put the last good weights back, start the optimizer afresh, and say where it happened."""
+    def _give_up(self, words: np.ndarray) -> NoReturn:
+        """Put the last good weights back, start the optimizer afresh, and say where and why."""
         step = int(words[team.PROGRESS]) - int(words[team.EPOCH]) * self.steps_per_epoch + 1
         at_epoch, at_step = self.epochs_done + 1, min(step, self.steps_per_epoch)
         if self.last_good is not None:
@@ -278,13 +307,14 @@ class Run:
         self.average = None
         self.state.values[:] = 0
         self.state.steps = 0
-        raise DivergenceError(
-            f"the loss became NaN or infinite in epoch {at_epoch}, step {at_step} of {self.steps_per_epoch}. The "
-            "network has its last good weights again, the optimizer starts afresh. Try a lower learning rate or "
-            'normalize="standard"',
-            at_epoch,
-            at_step,
+        where = (
+            f" in epoch {at_epoch}, step {at_step} of {self.steps_per_epoch}. The network has its last good weights "
+            "again, the optimizer starts afresh"
         )
+        if (failure := self.session.failure(where)) is not None:
+            raise failure
+        advice = 'Try a lower learning rate or normalize="standard"'
+        raise DivergenceError(f"the loss became NaN or infinite{where}. {advice}", at_epoch, at_step)
 
 
 def suits_single_samples(net: MLP) -> bool:

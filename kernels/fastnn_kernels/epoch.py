@@ -136,10 +136,10 @@ def _stochastic_epoch(work, rank, size, count, t, sparse):
 def train(rank, size, params, addresses, batch, epochs, epoch, t, history):
     """Train for `epochs` epochs; `epoch` of them and t steps were done before.
 
-    addresses: of work.Arrays; params: one of them, for its dtype; history: float64 (epochs, 4), becomes mean loss,
-    hits, steps that clipped the gradient, and with l1 the share of weights that are 0, of each epoch. words[END] says
-    how it ended, words[EPOCH] and words[PROGRESS] how far it came. With numbers[KEEP_AFTER], numbers[KEPT_AT] and
-    numbers[KEPT] say what is in `kept`.
+    addresses: of work.Arrays; params: one of them, for its dtype; history: float64 (epochs, 5), becomes mean loss,
+    hits, steps that clipped the gradient, with l1 the share of weights that are 0, and the penalty at the end, of each
+    epoch. words[END] says how it ended, words[EPOCH] and words[PROGRESS] how far it came. With numbers[KEEP_AFTER],
+    numbers[KEPT_AT] and numbers[KEPT] say what is in `kept`.
     """
     work = open_work(params, addresses)
     small = open_work(params, work.inner) if work.numbers[SUBNETWORK] != NEVER else work
@@ -169,12 +169,13 @@ def train(rank, size, params, addresses, batch, epochs, epoch, t, history):
                 work.numbers[KEPT_AT], work.numbers[KEPT] = kept_at, kept  # the others read them as they entered
         if rank == 0:
             l1, l2 = work.constants[PENALTY_L1], work.constants[PENALTY_L2]
-            history[e, 0] = loss / count + (penalty.cost(work, l1, l2) if l1 + l2 > 0.0 else 0.0)
+            history[e, 0] = loss / count
             history[e, 1] = work.words[HITS]
             work.words[HITS] = 0
             history[e, 2] = work.words[CLIPPED_STEPS]
             work.words[CLIPPED_STEPS] = 0
             history[e, 3] = penalty.share_of_zeros(work) if l1 > 0.0 else 0.0
+            history[e, 4] = penalty.cost(work, l1, l2) if l1 + l2 > 0.0 else 0.0
             store_release(work.words + EPOCH, e + 1)
 
 

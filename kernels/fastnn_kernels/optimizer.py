@@ -203,13 +203,19 @@ def _rmsprop(rates, w, s1, g, count):
 
 
 @kernel
+def _moments(rates, slope, mean, square):
+    """The running means of the gradient and of its square, one step further."""
+    mean = fma(mean, rates.beta1, slope * (1.0 - rates.beta1))
+    return mean, fma(square, rates.beta2, slope * slope * (1.0 - rates.beta2))
+
+
+@kernel
 def _adam(rates, w, s1, s2, g, count):
     rate = rates.lr * rates.correction1
     for i in range(0, count, lanes(w)):
         weight = load(w + i)
         slope = load(g + i)
-        mean = fma(load(s1 + i), rates.beta1, slope * (1.0 - rates.beta1))
-        square = fma(load(s2 + i), rates.beta2, slope * slope * (1.0 - rates.beta2))
+        mean, square = _moments(rates, slope, load(s1 + i), load(s2 + i))
         store(s1 + i, mean)
         store(s2 + i, square)
         corrected = fma(square, rates.correction2, rates.eps_root)
@@ -222,8 +228,7 @@ def _amsgrad(rates, w, s1, s2, s3, g, count):
     for i in range(0, count, lanes(w)):
         weight = load(w + i)
         slope = load(g + i)
-        mean = fma(load(s1 + i), rates.beta1, slope * (1.0 - rates.beta1))
-        square = fma(load(s2 + i), rates.beta2, slope * slope * (1.0 - rates.beta2))
+        mean, square = _moments(rates, slope, load(s1 + i), load(s2 + i))
         most = maximum(load(s3 + i), square)
         store(s1 + i, mean)
         store(s2 + i, square)
@@ -238,8 +243,7 @@ def _nadam(rates, w, s1, s2, g, count):
     for i in range(0, count, lanes(w)):
         weight = load(w + i)
         slope = load(g + i)
-        mean = fma(load(s1 + i), rates.beta1, slope * (1.0 - rates.beta1))
-        square = fma(load(s2 + i), rates.beta2, slope * slope * (1.0 - rates.beta2))
+        mean, square = _moments(rates, slope, load(s1 + i), load(s2 + i))
         store(s1 + i, mean)
         store(s2 + i, square)
         corrected = fma(square, rates.correction2, rates.eps_root)

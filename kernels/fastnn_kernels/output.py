@@ -111,7 +111,7 @@ def _general_loss(work, code, yhat, d, n_out, scale):
     if code == HUBER:
         return loss.huber(yhat, d, n_out, work.loss_constants[CONSTANT], scale)
     if code == CUSTOM:
-        return loss.custom(work.numbers[CUSTOM_LOSS], yhat, d, n_out, scale)
+        return loss.custom(work.words, work.numbers[CUSTOM_LOSS], yhat, d, n_out, scale)
     factor = 0.5 if code == HALF_MSE else 1.0
     return loss.squared(yhat, d, n_out, factor, scale)
 

@@ -7,7 +7,8 @@ step         gamma^floor(e / every)
 exponential  gamma^e
 inverse      1 / (1 + gamma e)
 cosine       floor + (1 - floor) (1 + cos(pi p)) / 2, where p goes from 0 after the warm-up to 1 at `every` epochs
-one_cycle    along half a cosine each from gamma up to 1 at the share `peak` of `every` epochs, and down to floor
+one_cycle    along half a cosine each, or a line each, from gamma up to 1 at the share `peak` of `every` epochs, and
+             down to floor
 
 Sources: Loshchilov and Hutter 2017 (cosine); Goyal et al. 2017 (warm-up); Smith 2018 (one_cycle); the
 course (the others).
@@ -29,7 +30,8 @@ WARM_UP = 4
 STEPS = 5  # of an epoch
 FIRST = 6  # the step that e = 0 stands for
 PEAK = 7
-CONSTANTS = 8
+LINEAR = 8  # whether a cycle goes along lines
+CONSTANTS = 9
 
 
 @kernel
@@ -38,18 +40,24 @@ def _along_cosine(start, end, part):
 
 
 @kernel
+def _along(is_linear, start, end, part):
+    return start + (end - start) * part if is_linear else _along_cosine(start, end, part)
+
+
+@kernel
 def _one_cycle(constants, done):
     """As PyTorch counts: the first step has gamma, the last one floor; 1 is one step before the share is over."""
     last = max(constants[EVERY] * constants[STEPS] - 1.0, 1.0)
     top = max(constants[PEAK] * constants[EVERY] * constants[STEPS] - 1.0, 0.0)
+    is_linear = constants[LINEAR] != 0.0
     if done < top:
-        return _along_cosine(constants[GAMMA], 1.0, done / top)
-    return _along_cosine(1.0, constants[FLOOR], min((done - top) / max(last - top, 1.0), 1.0))
+        return _along(is_linear, constants[GAMMA], 1.0, done / top)
+    return _along(is_linear, 1.0, constants[FLOOR], min((done - top) / max(last - top, 1.0), 1.0))
 
 
 @kernel
 def factor(constants, t):
-    """The factor at step t, counted from 1. constants: pointer to the eight above."""
+    """The factor at step t, counted from 1. constants: pointer to the nine above."""
     done = t - 1 - constants[FIRST]
     epochs = done / constants[STEPS]
     warm_up, gamma, every = constants[WARM_UP], constants[GAMMA], constants[EVERY]

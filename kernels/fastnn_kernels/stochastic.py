@@ -34,7 +34,7 @@ from fastnn_kernels.native import (
 )
 from fastnn_kernels.optimizer import learning_rate
 from fastnn_kernels.step import Now, gather
-from fastnn_kernels.team import DIVERGED, GOES_ON, PROGRESS, STOP, STOPPED
+from fastnn_kernels.team import DIVERGED, FLAG, GOES_ON, PROGRESS, STOP, STOPPED
 from fastnn_kernels.work import BLOCK, COLUMNS_IN, LAYERS, LOSSES, NORMALIZED, ROWS, SAMPLES, ask_for, at, sample_at
 
 PROBED = 64  # samples that tell how many inputs are 0
@@ -345,7 +345,7 @@ def epoch(work, count, t, sparse, indices):
             value, found, finite = _sparse_step(work, start, indices, learning_rate(work.constants, t + 1))
         else:
             value, found, finite = _block(work, start, rows, t)
-        if not finite:
+        if not finite or work.words[FLAG]:
             return DIVERGED, t, loss, hits
         loss += value
         hits += found

@@ -92,7 +92,7 @@ def strided(y):
 
 
 @pytest.mark.parametrize(
-    "form", [list, Frame, strided, "u1", "f8", "i8", ">i4"], ids=lambda f: getattr(f, "__name__", f)
+    "form", [list, Frame, strided, "u1", "f8", "i8", ">i4"], ids=lambda form: getattr(form, "__name__", form)
 )
 def test_every_form_of_y_gives_the_same(form, X):
     y = np.arange(ROWS) % 3
