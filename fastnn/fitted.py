@@ -29,6 +29,21 @@ class OptimizerState:
     steps: int = 0
     epochs: int = 0
 
+    def become(self, kind: int, size: int, room: int, like: np.ndarray) -> None:
+        """The state of an optimizer that remembers `size` values, with room for `room` of the dtype of `like`.
+
+        One of the same kind goes on; where the room is the same too, in the same memory.
+        """
+        known = self.values[:size] if self.kind == kind and len(self.values) >= size else None
+        if known is None:
+            self.kind, self.steps = kind, 0
+        elif len(self.values) == room:
+            return
+        self.values = np.zeros(0)  # what nobody goes on from makes room first
+        self.values = layout.zeros(room, like.dtype)
+        if known is not None:
+            self.values[:size] = known
+
 
 @dataclass(frozen=True)
 class LastRun:
@@ -53,29 +68,27 @@ class Fitted:
     last_run: LastRun | None = None
     raw: np.ndarray | None = None
 
-    def after(
+    def begin(
         self,
         classes: np.ndarray | None,
         normalization: Normalization | None,
         settings: Settings,
         params: np.ndarray,
-    ) -> Fitted:
-        """What there is to remember once a fit has begun; params: of the network, which the raw ones replace.
+    ) -> None:
+        """A fit begins: note what it is. params: of the network, which the raw ones replace.
 
         Another optimizer than before starts afresh, the epochs go on. An average starts from the network's weights,
         which are the last fit's average if it had one.
         """
-        state, chosen = self.optimizer, settings.optimizer
-        size = states(chosen.code) * len(params)
-        values = layout.zeros(size + (len(params) if settings.average else 0), params.dtype)
-        if state.kind == chosen.code and len(state.values) >= size:
-            values[:size] = state.values[:size]
-            state = replace(state, values=values)
-        else:
-            state = OptimizerState(chosen.code, values, epochs=state.epochs)
+        size = states(settings.optimizer.code) * len(params)
+        self.optimizer.become(settings.optimizer.code, size, size + (len(params) if settings.average else 0), params)
         if settings.average:
-            values[size:] = params
+            self.optimizer.values[size:] = params
         if self.raw is not None:
             params[:] = self.raw
-        known = self.classes if classes is None else classes
-        return replace(self, classes=known, normalization=normalization, loss=settings.loss, optimizer=state, raw=None)
+        self.classes = self.classes if classes is None else classes
+        self.normalization, self.loss, self.raw = normalization, settings.loss, None
+
+    def copy(self) -> Fitted:
+        """For another network: what a fit writes is not shared."""
+        return replace(self, optimizer=replace(self.optimizer, values=self.optimizer.values.copy()))

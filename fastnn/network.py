@@ -33,6 +33,7 @@ from fastnn.custom import CustomActivation
 from fastnn.data.normalize import Normalization
 from fastnn.errors import InputError
 from fastnn.fitted import Fitted, LastRun
+from fastnn.last_good import LastGood
 from fastnn.layers import Dense
 from fastnn.norms import NormState
 from fastnn.penalties import Penalty
@@ -82,13 +83,16 @@ class MLP:
 
     def _start_over(self) -> None:
         """Initial weights, and nothing remembered of any fit."""
-        random = np.random.Generator(np.random.Philox(self.seed))
-        sizes = self.layout.sizes
-        for number, layer in enumerate(self.layers, start=1):
-            weight = self.init.draw(random, sizes[number - 1], sizes[number], layer.function)
-            layout.set_layer(self.layout, number, self.params, weight, np.zeros(layer.units))
-        norms.start_over(self)
         self.fitted = Fitted()
+        random = np.random.Generator(np.random.Philox(self.seed))
+        for number, layer in enumerate(self.layers, start=1):
+            self._draw(random, number, layer)
+        norms.start_over(self)
+
+    def _draw(self, random: np.random.Generator, number: int, layer: Dense) -> None:
+        """Initial weights of one layer; they are drawn in float64, so that one layer's at a time is enough."""
+        weight = self.init.draw(random, self.layout.sizes[number - 1], layer.units, layer.function)
+        layout.set_layer(self.layout, number, self.params, weight, np.zeros(layer.units))
 
     @property
     def classes_(self) -> np.ndarray | None:
@@ -197,15 +201,19 @@ class MLP:
 
         Returns the History of these epochs. Raises InputError before anything is computed, DivergenceError where the
         loss becomes NaN or infinite, FunctionError where a function of your own raises an exception; the network then
-        has the last good weights. Ctrl-C stops after a whole step.
+        has the last good weights, which meanwhile lie in a temporary file where they are more than 256 KiB:
+        docs/memory.md. Ctrl-C stops after a whole step.
         """
         _check_device(device)
         fitted = Fitted() if checks.flag("reset", reset) else self.fitted
         reader = Reader(self, fitted)
         loss_object = reader.loss(loss)
         reader.check_trainable(loss_object)
-        whole = reader.part(X, y, loss_object, sample_weight=sample_weight, class_weight=class_weight)
-        training, held = reader.divide(whole, validation, loss_object)
+        training, held = reader.divide(
+            reader.part(X, y, loss_object, sample_weight=sample_weight, class_weight=class_weight),
+            validation,
+            loss_object,
+        )
         batch = reader.batch(batch_size, len(training.index))
         settings = Settings(
             loss=loss_object,
@@ -228,9 +236,10 @@ class MLP:
         # All input is good: from here on the network changes.
         if reset:
             self._start_over()
-        self.fitted = fitted.after(whole.targets.classes, normalization, settings, self.params)
-        run = Run(self, training, held, settings, show)
-        history = run.train()
+        self.fitted = fitted
+        fitted.begin(training.targets.classes, normalization, settings, self.params)
+        with LastGood(self.params, self.running, settings.batch, self.fitted.optimizer.steps) as last_good:
+            history = Run(self, training, held, settings, show, last_good).train()
         self.fitted.last_run = LastRun(settings.batch, settings.threads, history.samples_per_second)
         return history
 
@@ -284,7 +293,7 @@ class MLP:
     def activations(self, X: Any) -> list[np.ndarray]:
         """[(samples, n), ...]: the outputs of every layer, the last of them what predict gives. On one thread."""
         array = inputs.matrix("X", X, self.n_in, self.dtype)
-        index, numbers = np.arange(len(array)), range(1, len(self.layers) + 1)
+        index, numbers = inputs.rows(array), range(1, len(self.layers) + 1)
         return [session.observe(self, array, index, number, activated=True) for number in numbers]
 
     def predict_class(self, X: Any) -> np.ndarray:

@@ -91,7 +91,8 @@ def run(
     trial.params = layout.zeros(len(net.params), net.dtype)
     trial.params[:], trial.running = net.params, net.running.copy()
     normalization = reader.normalization(normalize, training)
-    trial.fitted = net.fitted.after(training.targets.classes, normalization, settings, trial.params)
+    trial.fitted = net.fitted.copy()
+    trial.fitted.begin(training.targets.classes, normalization, settings, trial.params)
     losses = _losses(Run(trial, training, None, settings, Silent()), rates, net.seed)
     tried = rates[: len(losses)]
     return RangeTest(tried, losses, _suggestion(tried, losses))

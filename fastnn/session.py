@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastnn import custom, losses, noise, norms
+from fastnn import custom, inputs, losses, noise, norms
 from fastnn.activations import Activation
 from fastnn.augment import Augmentation, Plan
 from fastnn.errors import FunctionError
@@ -76,7 +76,7 @@ def open_session(
     optimizer_code: int = optimizer.NONE,
     state: np.ndarray | None = None,
     gradient: np.ndarray | None = None,
-    kept: np.ndarray | None = None,
+    kept: tuple[np.ndarray, np.ndarray] | None = None,
     shuffle: bool = False,
     stochastic: bool = False,
     weights: np.ndarray | None = None,
@@ -85,19 +85,20 @@ def open_session(
     augment: Augmentation | None = None,
     parts: int = 0,
 ) -> Session:
-    """Lay out a session over the given samples of X, `rows` rows at a time.
+    """Lay out a session over the given samples of X, work.ROW, `rows` rows at a time.
 
+    kept: two copies of the parameters and of the running averages, for the epochs to write, see last_good.py.
     noisy: whether the layers' noise is on. predicts: whether batch normalization takes its running averages, folded
     into a copy of the parameters.
     """
     dtype, empty = net.dtype, np.zeros(0, net.dtype)
     codes, noise_constants = noise.table([layer.any_noise if noisy else None for layer in net.layers])
-    space = layout.workspace(
-        net.layout, rows, 1 if parts else threads, stochastic, [code > SAMPLE_CONNECT for code in codes]
-    )
+    disturbed = [code > SAMPLE_CONNECT for code in codes]
+    space = layout.workspace(net.layout, rows, 1 if parts else threads, stochastic, disturbed, backwards=not predicts)
     space.table[1:, layout.NOISE] = codes
     space.table[1:, FUNCTIONS] = [layer.function.addresses(dtype) for layer in net.layers]
-    params, kept_running = net.params, empty if kept is None else net.running.copy()
+    params = net.params
+    kept_params, kept_running = (empty, empty) if kept is None else kept
     if predicts and norms.has_batch_norm(net):
         params = layout.zeros(net.layout.count, dtype)
         norms.fold(net, params)
@@ -116,7 +117,7 @@ def open_session(
         params=params,
         state=empty if state is None else state,
         gradient=empty if gradient is None else gradient,
-        kept=empty if kept is None else kept,
+        kept=kept_params,
         space=layout.zeros(space.count * (threads if parts else 1), dtype),
         X=X,
         shift=empty if normalization is None else normalization.shift.astype(dtype),
@@ -124,7 +125,7 @@ def open_session(
         labels=np.zeros(0, np.int32) if targets is None or targets.labels is None else targets.labels,
         targets=empty if targets is None or targets.dense is None else targets.dense,
         samples=samples,
-        order=samples.copy(),
+        order=samples.copy() if shuffle else samples,
         indices=np.zeros(net.n_in if stochastic else 0, np.int64),
         words=team.new_words(),
         loss_constants=loss.constants(),
@@ -244,7 +245,7 @@ def predict(net: MLP, X: np.ndarray, loss: Loss, threads: int) -> np.ndarray:
     out = np.empty((len(X), net.n_out), net.dtype)
     _, threads = _blocks(len(X), threads)
     rows = threads * EVALUATION_BLOCK
-    session = open_session(net, X, None, loss, np.arange(len(X)), rows, threads, predicts=True)
+    session = open_session(net, X, None, loss, inputs.rows(X), rows, threads, predicts=True)
     enter(session, epoch.predict, EVALUATION_BLOCK, out)
     return out
 
@@ -260,7 +261,7 @@ def gradient(
 ) -> np.ndarray:
     """The gradient of the mean loss over all of X, or those that index names, as a flat vector like the parameters."""
     out = layout.zeros(net.layout.count, net.dtype)
-    samples = np.arange(len(X)) if index is None else index
+    samples = inputs.rows(X) if index is None else index
     rows = pass_rows(net, len(samples))
     session = open_session(net, X, targets, loss, samples, rows, threads, gradient=out, weights=weights)
     enter(session, epoch.gradient)

@@ -16,6 +16,7 @@ from fastnn.averaging import EMA
 from fastnn.callbacks import Callback
 from fastnn.clipping import Clip, ClipNorm
 from fastnn.errors import DivergenceError, FunctionError
+from fastnn.last_good import LastGood
 from fastnn.losses import Loss
 from fastnn.optimizers import SGD, Optimizer
 from fastnn.progress import Progress
@@ -72,7 +73,7 @@ class History:
 
 @dataclass(frozen=True)
 class Part:
-    """Samples to train on or to validate with. index: rows of X, int64; weights: a factor a row of X, or None."""
+    """Samples to train on or to validate with. index: rows of X, work.ROW; weights: a factor a row of X, or None."""
 
     X: np.ndarray
     targets: Targets
@@ -106,9 +107,18 @@ class Settings:
 
 
 class Run:
-    """One call of fit."""
+    """One call of fit. last_good: of the network; without it, a run that diverges leaves what it had reached."""
 
-    def __init__(self, net: MLP, training: Part, validation: Part | None, settings: Settings, show: Progress) -> None:
+    def __init__(
+        self,
+        net: MLP,
+        training: Part,
+        validation: Part | None,
+        settings: Settings,
+        show: Progress,
+        last_good: LastGood | None = None,
+    ) -> None:
+        self.last_good = last_good
         self.net, self.training, self.settings, self.show = net, training, settings, show
         self.history = History()
         self.samples = len(training.index)
@@ -148,7 +158,7 @@ class Run:
             optimizer_code=settings.optimizer.code,
             state=self.state.values,
             gradient=layout.zeros(gradients * len(net.params), net.dtype),
-            kept=net.params.copy(),
+            kept=None if self.last_good is None else self.last_good.for_kernels,
             shuffle=settings.shuffle,
             stochastic=settings.is_stochastic and suits_single_samples(net),
             weights=self.training.weights,
@@ -156,7 +166,8 @@ class Run:
             augment=settings.augment,
             parts=parts,
         )
-        opened.arrays.numbers[work.KEPT_AT] = self.state.steps
+        if self.last_good is not None:
+            self.last_good.share(opened.arrays.numbers)
         return subnetwork.attach(net, opened, rows)
 
     def _evaluation(self, part: Part) -> session.Evaluation:
@@ -190,7 +201,11 @@ class Run:
         span = 1
         while self.epochs_done < self.settings.epochs:
             span = min(span, self.settings.epochs - self.epochs_done)
+            if self.last_good is not None:
+                span = self.last_good.epochs(span, self.state.steps, self.steps_per_epoch)
             seconds = self._span(workers, span)
+            if self.last_good is not None:
+                self.last_good.keep(self.state.steps)
             with self._averaged():
                 self._validate(workers)
                 self.show.epoch_end(self.epochs_done, self.history)
@@ -287,8 +302,8 @@ class Run:
         """Put the last good weights back, start the optimizer afresh, and say where and why."""
         step = int(words[team.PROGRESS]) - int(words[team.EPOCH]) * self.steps_per_epoch + 1
         at_epoch, at_step = self.epochs_done + 1, min(step, self.steps_per_epoch)
-        self.net.params[:] = self.session.arrays.kept
-        self.net.running[:] = self.session.arrays.kept_running
+        if self.last_good is not None:
+            self.last_good.restore(self.state.steps)
         self.average = None
         self.state.values[:] = 0
         self.state.steps = 0
