@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fastnn import clipping, penalties
+from fastnn import clipping, inputs, penalties
 from fastnn.augment import Augmentation
 from fastnn.averaging import EMA
 from fastnn.callbacks import Callback
@@ -24,7 +24,7 @@ from fastnn_kernels import optimizer as kernels
 class Part:
     """Samples to train on, to evaluate or to predict.
 
-    index: rows of X, int64; weights: a factor on the loss of each row of X, or None.
+    index: rows of X, work.ROW; weights: a factor on the loss of each row of X, or None.
     """
 
     X: np.ndarray
@@ -35,7 +35,7 @@ class Part:
     @classmethod
     def of(cls, X: np.ndarray, index: np.ndarray | None = None) -> Part:
         """Rows without targets: all, or those that index names."""
-        return cls(X, NO_TARGETS, np.arange(len(X)) if index is None else index)
+        return cls(X, NO_TARGETS, inputs.rows(X) if index is None else index)
 
     def __len__(self) -> int:
         return len(self.index)

@@ -12,9 +12,10 @@ import numpy as np
 from fastnn import averaging, losses, norms, session, subnetwork
 from fastnn.errors import FunctionError
 from fastnn.job import Job, Part
+from fastnn.last_good import LastGood
 from fastnn.losses import Loss
 from fastnn.session import EVALUATION_BLOCK
-from fastnn_kernels import epoch, layout, optimizer, work
+from fastnn_kernels import epoch, layout, optimizer, team, work
 from fastnn_kernels import observe as observing
 from fastnn_kernels.team import Team
 
@@ -31,8 +32,9 @@ class Processor:
     def check(self, net: MLP, job: Job) -> None:
         """It knows all."""
 
-    def trainer(self, net: MLP, job: Job, report: Callable[[str], None]) -> Training:
-        return Training(net, job, session.choose_threads(net, job.settings.minibatch, self._threads), report)
+    def trainer(self, net: MLP, job: Job, report: Callable[[str], None], is_trial: bool = False) -> Training:
+        threads = session.choose_threads(net, job.settings.minibatch, self._threads)
+        return Training(net, job, threads, report, is_trial)
 
     def evaluate(self, net: MLP, part: Part, loss: Loss) -> tuple[float, float | None]:
         return Evaluation(net, part, loss, self._idle(net, part)).measure()
@@ -68,33 +70,56 @@ class Processor:
 class Training:
     """See engine.Trainer."""
 
-    def __init__(self, net: MLP, job: Job, threads: int, report: Callable[[str], None]) -> None:
+    def __init__(self, net: MLP, job: Job, threads: int, report: Callable[[str], None], is_trial: bool) -> None:
         session.prepare(net.dtype, [epoch.train] if job.validation is None else [epoch.train, epoch.evaluate], report)
-        settings, training, state = job.settings, job.training, net.fitted.optimizer
-        parts, rows = session.division(net, settings.batch, settings.augment)
-        rows = min(rows, session.pass_rows(net, settings.minibatch))
-        learning = session.Learning(settings, settings.constants(len(training), state.steps), state.values, state.steps)
-        opened = session.open_session(net, training, settings.loss, rows, threads, learning=learning, parts=parts)
-        self._session = subnetwork.attach(net, opened, rows)
-        self._validation = None
-        if job.validation is not None:
-            self._validation = Evaluation(net, job.validation, settings.loss, threads)
-        self._net, self._settings, self._state = net, settings, state
-        self._stack = ExitStack()
-        self.words, self.label = self._session.words, f"{threads} thread" + ("s" if threads > 1 else "")
+        self._net, self._job, self._threads, self._is_trial = net, job, threads, is_trial
+        self._settings, self._state = job.settings, net.fitted.optimizer
+        self.label = f"{threads} thread" + ("s" if threads > 1 else "")
 
     def __enter__(self) -> Training:
-        self._team = self._stack.enter_context(Team(self._session.threads))
+        with ExitStack() as stack:
+            self._last_good = None
+            if not self._is_trial:
+                net, state = self._net, self._state
+                self._last_good = stack.enter_context(
+                    LastGood(net.params, net.running, self._settings.batch, state.steps)
+                )
+            self._session = self._open()
+            self.words = self._session.words
+            self._validation = None
+            if self._job.validation is not None:
+                self._validation = Evaluation(self._net, self._job.validation, self._settings.loss, self._threads)
+            self._team = stack.enter_context(Team(self._threads))
+            self._stack = stack.pop_all()
         return self
+
+    def _open(self) -> session.Session:
+        net, settings, state, training = self._net, self._settings, self._state, self._job.training
+        parts, rows = session.division(net, settings.batch, settings.augment)
+        rows = min(rows, session.pass_rows(net, settings.minibatch))
+        kept = None if self._last_good is None else self._last_good.for_kernels
+        learning = session.Learning(settings, settings.constants(len(training), state.steps), state.values, kept)
+        opened = session.open_session(net, training, settings.loss, rows, self._threads, learning=learning, parts=parts)
+        if self._last_good is not None:
+            self._last_good.share(opened.arrays.numbers)
+        return subnetwork.attach(net, opened, rows)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stack.close()
 
+    def most(self, epochs: int) -> int:
+        if self._last_good is None:
+            return epochs
+        return self._last_good.epochs(epochs, self._state.steps, self._settings.steps(len(self._job.training)))
+
     def train(self, epochs: int, results: np.ndarray, poll: Callable[[], None]) -> None:
-        state, batch = self._state, self._settings.batch
+        state, batch, words = self._state, self._settings.batch, self.words
         self._session.run(self._team, epoch.train, batch, epochs, state.epochs, state.steps, results, poll=poll)
+        is_good = words[team.END] == team.GOES_ON and not words[team.FAILURES]
+        if self._last_good is not None and is_good:
+            self._last_good.keep(state.steps + int(words[team.PROGRESS]))
 
     def validate(self) -> tuple[float, float | None]:
         assert self._validation is not None
@@ -116,8 +141,8 @@ class Training:
         """They are the same."""
 
     def restore(self) -> None:
-        self._net.params[:] = self._session.arrays.kept
-        self._net.running[:] = self._session.arrays.kept_running
+        if self._last_good is not None:
+            self._last_good.restore(self._state.steps)
 
     def failure(self, where: str) -> FunctionError | None:
         return self._session.failure(where)

@@ -66,12 +66,13 @@ class Session:
 
 @dataclass(frozen=True)
 class Learning:
-    """What training needs beside a network and its data. constants, state: the optimizer's; steps: done before."""
+    """What training needs beside a network and its data. constants, state: the optimizer's; kept: two copies of the
+    parameters and of the running averages, for the epochs to write, see last_good.py."""
 
     settings: Settings
     constants: np.ndarray
     state: np.ndarray
-    steps: int
+    kept: tuple[np.ndarray, np.ndarray] | None
 
 
 def open_session(
@@ -94,7 +95,8 @@ def open_session(
     codes, noise_constants = description.noises(net, learning is not None)
     stochastic = learning is not None and learning.settings.is_stochastic and suits_single_samples(net)
     spaces, sharing = (threads, 1) if parts else (1, threads)
-    space = layout.workspace(net.layout, rows, sharing, stochastic, [code > SAMPLE_CONNECT for code in codes])
+    disturbed = [code > SAMPLE_CONNECT for code in codes]
+    space = layout.workspace(net.layout, rows, sharing, stochastic, disturbed, backwards=not predicts)
     space.table[1:, layout.NOISE] = codes
     space.table[1:, FUNCTIONS] = [layer.function.addresses(net.dtype) for layer in net.layers]
     numbers = description.numbers(net, part, loss)
@@ -113,7 +115,7 @@ def open_session(
         kept=empty,
         space=layout.zeros(spaces * space.count, net.dtype),
         samples=part.index,
-        order=part.index.copy(),
+        order=part.index.copy() if learning is not None and learning.settings.shuffle else part.index,
         indices=np.zeros(net.n_in if stochastic else 0, np.int64),
         words=team.new_words(),
         running=net.running,
@@ -142,7 +144,6 @@ def _learning(net: MLP, arrays: Arrays, learning: Learning) -> Arrays:
     """The arrays with what training adds."""
     settings, numbers, constants = learning.settings, arrays.numbers, learning.constants
     numbers[work.OPTIMIZER], numbers[work.SHUFFLED] = settings.optimizer.code, settings.shuffle
-    numbers[work.KEPT_AT] = learning.steps
     parts, clips = int(numbers[work.PARTS]), constants[optimizer.CLIP_NORM] > 0.0
     gradients = parts or (1 if clips or settings.batch > numbers[work.PASS_ROWS] else 0)
     if parts or clips:
@@ -154,8 +155,8 @@ def _learning(net: MLP, arrays: Arrays, learning: Learning) -> Arrays:
         constants=constants,
         state=learning.state,
         gradient=layout.zeros(gradients * len(net.params), net.dtype),
-        kept=net.params.copy(),
-        kept_running=net.running.copy(),
+        kept=arrays.kept if learning.kept is None else learning.kept[0],
+        kept_running=arrays.kept_running if learning.kept is None else learning.kept[1],
         augment=augmentation.constants,
         basis=augmentation.basis,
         room=augmentation.room,
@@ -244,7 +245,7 @@ def entries(dtype: np.dtype) -> dict[Callable, tuple]:
             np.zeros((1, 1), dtype),
         ),
         finite.first_block_not_finite: (np.zeros(0, dtype), 0, 0),
-        epoch.new_order: (np.zeros(0, np.int64), True, 0, 0, np.zeros(0, np.int64)),
+        epoch.new_order: (np.zeros(0, work.ROW), True, 0, 0, np.zeros(0, work.ROW)),
     }
 
 

@@ -33,7 +33,7 @@ from fastnn_kernels.cuda.work import (
     Pass,
     T,
 )
-from fastnn_kernels.epoch import KEEP_AFTER, new_order
+from fastnn_kernels.epoch import new_order
 from fastnn_kernels.layout import N_OUT, STRIDE, A
 from fastnn_kernels.noise import PER_EPOCH
 from fastnn_kernels.optimizer import PENALTY_L1, PENALTY_L2
@@ -67,7 +67,7 @@ def _passes(p: Pass, samples: int) -> Iterator[tuple[int, bool, bool]]:
 def _pieces(passes: Sequence[Pass], source: Source, order: np.ndarray) -> Iterator[tuple[int, int, int]]:
     """The pieces of an order, while the device has their samples: number of the Pass, first position and last."""
     main = passes[0]
-    memory.put(order.astype(np.uint32), main.work.order[: len(order)], main.stream)
+    memory.put(np.ascontiguousarray(order, np.uint32), main.work.order[: len(order)], main.stream)
     for which, first, last in source.pieces(order, (end for end, *_ in _passes(main, len(order)))):
         if main.numbers[STREAMED]:
             step.move_to(passes[which], first)
@@ -145,14 +145,24 @@ class Fit:
     """Training on the device.
 
     passes: one for each set of the source's samples; smalls: the same for the network that is trained in place of the
-    whole, see subnetwork.py, or []; samples: int64, rows of the data that take part; steps: done before.
+    whole, see subnetwork.py, or []; samples: work.ROW, rows of the data that take part; steps: done before; keep_after:
+    steps after which the end of an epoch is due to be kept.
+
+    There are two copies of parameters and running averages, made in turn: the newer one counts once a step from there
+    has found its losses finite.
     """
 
     def __init__(
-        self, passes: Sequence[Pass], smalls: Sequence[Pass], source: Source, samples: np.ndarray, steps: int
+        self,
+        passes: Sequence[Pass],
+        smalls: Sequence[Pass],
+        source: Source,
+        samples: np.ndarray,
+        steps: int,
+        keep_after: int,
     ) -> None:
         self._passes, self._smalls, self._source = passes, smalls, source
-        self.samples, self._kept_at = samples, steps
+        self.samples, self._kept, self._kept_at, self._keep_after = samples, 0, steps, keep_after
         self._launches: dict[tuple[int, bool, bool], Any] = {}
         self._pace = _Pace(self._main)
         self._keep()
@@ -245,17 +255,24 @@ class Fit:
         row = sums[LOSS] / len(self.samples), counted[HITS], counted[CLIPPED_STEPS], sums[ZEROS], sums[COST]
         if counted[FLAG]:
             return team.DIVERGED, row
-        if t + counted[STEPS] - self._kept_at >= KEEP_AFTER:
-            self._kept_at = t + int(counted[STEPS])
+        if t + counted[STEPS] - self._kept_at >= self._keep_after:
+            self._kept, self._kept_at = self._kept + 1, t + int(counted[STEPS])
             self._keep()
         return team.GOES_ON, row
 
     def _keep(self) -> None:
-        """Copy parameters and running averages, which are good, to where they are kept."""
-        work, stream = self._main.work, self._main.stream
-        memory.put(work.params, work.kept, stream)
+        """Copy parameters and running averages to a half of where they are kept."""
+        work, stream, half = self._main.work, self._main.stream, self._kept % 2
+        pairs = [(work.params, work.kept)]
         if self._main.numbers[RUNNING_SIZE]:
-            memory.put(work.running, work.kept_running, stream)
+            pairs.append((work.running, work.kept_running))
+        for array, kept in pairs:
+            memory.put(array, kept[half * array.size : (half + 1) * array.size], stream)
+
+    def last_good(self, steps: int) -> int:
+        """Which half holds the last good ones, the step after `steps` having failed."""
+        is_proved = self._kept == 0 or steps > self._kept_at
+        return (self._kept if is_proved else self._kept - 1) % 2
 
 
 class _Recorded:
