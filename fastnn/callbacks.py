@@ -58,6 +58,7 @@ class EarlyStopping(Callback):
         self._epochs += 1
         if losses[-1] < self.best_loss - self.least_change:
             self.best_loss, self.best_epoch = losses[-1], self._epochs
+            self._weights = None  # the last best ones make room first
             self._weights = (net.weights, net.norms) if self.restore else None
         return self._epochs - self.best_epoch >= self.patience
 

@@ -33,6 +33,9 @@ class Trainer(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
+    def span(self, most: int) -> int:
+        """How many epochs, at most `most`, one call of `train` may take."""
+
     def train(self, epochs: int, results: np.ndarray, poll: Callable[[], None]) -> None:
         """Train so many epochs more. results: float64 (epochs, 5), see fastnn_kernels.epoch.train.
 

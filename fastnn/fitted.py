@@ -41,6 +41,21 @@ class OptimizerState:
         self.steps = 0
         self.has_average = False
 
+    def become(self, kind: int, size: int, room: int, like: np.ndarray) -> None:
+        """The state of an optimizer that remembers `size` values, with room for `room` of the dtype of `like`.
+
+        One of the same kind goes on; where the room is the same too, in the same memory.
+        """
+        known = self.values[:size] if self.kind == kind and len(self.values) >= size else None
+        if known is None:
+            self.kind, self.steps = kind, 0
+        elif len(self.values) == room:
+            return
+        self.values = np.zeros(0)  # what nobody goes on from makes room first
+        self.values = layout.zeros(room, like.dtype)
+        if known is not None:
+            self.values[:size] = known
+
 
 @dataclass(frozen=True)
 class LastRun:
@@ -65,26 +80,24 @@ class Fitted:
     last_run: LastRun | None = None
     raw: np.ndarray | None = None
 
-    def after(self, job: Job, params: np.ndarray) -> Fitted:
-        """What there is to remember once a fit has begun; params: of the network, which the raw ones replace.
+    def begin(self, job: Job, params: np.ndarray) -> None:
+        """A fit begins: note what it is. params: of the network, which the raw ones replace.
 
         Another optimizer than before starts afresh, the epochs go on. An average starts from the network's weights,
         which are the last fit's average if it had one.
         """
-        state, settings = self.optimizer, job.settings
+        settings = job.settings
         has_average, kind = settings.average is not None, settings.optimizer.code
         size = states(kind) * len(params)
-        values = layout.zeros(size + has_average * len(params), params.dtype)
-        if state.kind == kind and len(state.values) >= size:
-            values[:size] = state.values[:size]
-            state = replace(state, values=values, has_average=has_average)
-        else:
-            state = OptimizerState(kind, values, epochs=state.epochs, has_average=has_average)
+        self.optimizer.become(kind, size, size + has_average * len(params), params)
+        self.optimizer.has_average = has_average
         if has_average:
-            values[size:] = params
+            self.optimizer.values[size:] = params
         if self.raw is not None:
             params[:] = self.raw
-        known = self.classes if job.classes is None else job.classes
-        return replace(
-            self, classes=known, normalization=job.normalization, loss=settings.loss, optimizer=state, raw=None
-        )
+        self.classes = self.classes if job.classes is None else job.classes
+        self.normalization, self.loss, self.raw = job.normalization, settings.loss, None
+
+    def copy(self) -> Fitted:
+        """For another network: what a fit writes is not shared."""
+        return replace(self, optimizer=replace(self.optimizer, values=self.optimizer.values.copy()))

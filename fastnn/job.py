@@ -12,6 +12,7 @@ from fastnn.averaging import EMA
 from fastnn.callbacks import Callback
 from fastnn.clipping import Clip
 from fastnn.data.normalize import Normalization
+from fastnn.inputs import rows as rows_of
 from fastnn.losses import Loss
 from fastnn.optimizers import SGD, Optimizer
 from fastnn.penalties import Penalty
@@ -24,7 +25,7 @@ from fastnn_kernels import optimizer as kernels
 class Part:
     """Samples to train on, to evaluate or to predict.
 
-    index: rows of X, int64; weights: a factor on the loss of each row of X, or None.
+    index: rows of X, work.ROW; weights: a factor on the loss of each row of X, or None.
     """
 
     X: np.ndarray
@@ -35,7 +36,7 @@ class Part:
     @classmethod
     def of(cls, X: np.ndarray, index: np.ndarray | None = None) -> Part:
         """Rows without targets: all, or those that index names."""
-        return cls(X, NO_TARGETS, np.arange(len(X)) if index is None else index)
+        return cls(X, NO_TARGETS, rows_of(X) if index is None else index)
 
     def __len__(self) -> int:
         return len(self.index)

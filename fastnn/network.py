@@ -68,13 +68,16 @@ class MLP:
 
     def _start_over(self) -> None:
         """Initial weights, and nothing remembered of any fit."""
-        random = np.random.Generator(np.random.Philox(self.seed))
-        sizes = self.layout.sizes
-        for number, layer in enumerate(self.layers, start=1):
-            weight = self.init.draw(random, sizes[number - 1], sizes[number], layer.function)
-            layout.set_layer(self.layout, number, self.params, weight, np.zeros(layer.units))
-        norms.start_over(self)
         self.fitted = Fitted()
+        random = np.random.Generator(np.random.Philox(self.seed))
+        for number, layer in enumerate(self.layers, start=1):
+            self._draw(random, number, layer)
+        norms.start_over(self)
+
+    def _draw(self, random: np.random.Generator, number: int, layer: Dense) -> None:
+        """Initial weights of one layer; they are drawn in float64, so that one layer's at a time is enough."""
+        weight = self.init.draw(random, self.layout.sizes[number - 1], layer.units, layer.function)
+        layout.set_layer(self.layout, number, self.params, weight, np.zeros(layer.units))
 
     @property
     def classes_(self) -> np.ndarray | None:
@@ -185,7 +188,8 @@ class MLP:
 
         Returns the History of these epochs. Raises InputError before anything is computed, DivergenceError where the
         loss becomes NaN or infinite, FunctionError where a function of your own raises an exception; the network then
-        has the last good weights. DeviceError: the device cannot be used, or was lost. Ctrl-C stops after a whole step.
+        has the last good weights, which meanwhile lie in a temporary file where they are more than 256 KiB:
+        docs/memory.md. DeviceError: the device cannot be used, or was lost. Ctrl-C stops after a whole step.
         """
         show = progress_module.create(checks.flag("progress", progress))
         fitted = Fitted() if checks.flag("reset", reset) else self.fitted
@@ -212,7 +216,8 @@ class MLP:
         # All input is good: from here on the network changes.
         if reset:
             self._start_over()
-        self.fitted = fitted.after(job, self.params)
+        self.fitted = fitted
+        fitted.begin(job, self.params)
         with engine.trainer(self, job, show.message) as trainer:
             history = Run(self, job, trainer, show).train()
         self.fitted.last_run = LastRun(job.settings.batch, trainer.label, history.samples_per_second)

@@ -12,11 +12,12 @@ import numpy as np
 from fastnn import averaging, losses, norms, session, subnetwork
 from fastnn.errors import FunctionError
 from fastnn.job import Job, Part
+from fastnn.last_good import LastGood
 from fastnn.losses import Loss
 from fastnn.session import EVALUATION_BLOCK
 from fastnn_kernels import epoch, layout, optimizer, work
 from fastnn_kernels import observe as observing
-from fastnn_kernels.team import Team
+from fastnn_kernels.team import END, GOES_ON, PROGRESS, Team
 
 if TYPE_CHECKING:
     from fastnn.network import MLP
@@ -70,7 +71,10 @@ class Training:
         settings, training, state = job.settings, job.training, net.fitted.optimizer
         parts, rows = session.division(net, settings.batch, settings.augment)
         rows = min(rows, session.pass_rows(net, settings.minibatch))
-        learning = session.Learning(settings, settings.constants(len(training), state.steps), state.values, state.steps)
+        self._steps_per_epoch = settings.steps(len(training))
+        self._last_good = LastGood(net.params, net.running, settings.batch, state.steps)
+        constants = settings.constants(len(training), state.steps)
+        learning = session.Learning(settings, constants, state.values, self._last_good)
         opened = session.open_session(net, training, settings.loss, rows, threads, learning=learning, parts=parts)
         self._session = subnetwork.attach(net, opened, rows)
         self._validation = None
@@ -78,6 +82,7 @@ class Training:
             self._validation = Evaluation(net, job.validation, settings.loss, threads)
         self._net, self._settings, self._state = net, settings, state
         self._stack = ExitStack()
+        self._stack.enter_context(self._last_good)
         self.words, self.label = self._session.words, f"{threads} thread" + ("s" if threads > 1 else "")
 
     def __enter__(self) -> Training:
@@ -89,9 +94,14 @@ class Training:
     ) -> None:
         self._stack.close()
 
+    def span(self, most: int) -> int:
+        return self._last_good.epochs(most, self._state.steps, self._steps_per_epoch)
+
     def train(self, epochs: int, results: np.ndarray, poll: Callable[[], None]) -> None:
         state, batch = self._state, self._settings.batch
         self._session.run(self._team, epoch.train, batch, epochs, state.epochs, state.steps, results, poll=poll)
+        if self.words[END] == GOES_ON:
+            self._last_good.keep(state.steps + int(self.words[PROGRESS]))
 
     def validate(self) -> tuple[float, float | None]:
         assert self._validation is not None
@@ -113,8 +123,7 @@ class Training:
         """They are the same."""
 
     def restore(self) -> None:
-        self._net.params[:] = self._session.arrays.kept
-        self._net.running[:] = self._session.arrays.kept_running
+        self._last_good.restore(self._state.steps)
 
     def failure(self, where: str) -> FunctionError | None:
         return self._session.failure(where)

@@ -55,7 +55,8 @@ def run(net: MLP, job: Job, rates: np.ndarray, engine: Engine) -> RangeTest:
     trial = copy.copy(net)
     trial.params = layout.zeros(len(net.params), net.dtype)
     trial.params[:], trial.running = net.params, net.running.copy()
-    trial.fitted = net.fitted.after(job, trial.params)
+    trial.fitted = net.fitted.copy()
+    trial.fitted.begin(job, trial.params)
     show = Silent()
     with engine.trainer(trial, job, show.message) as trainer:
         losses = _losses(Run(trial, job, trainer, show), rates, net.seed)

@@ -25,7 +25,7 @@ from fastnn import (
 from fastnn.activations import Threshold
 from fastnn.data import normalize as normalization_module
 from fastnn.data.normalize import Normalization
-from fastnn.data.split import split
+from fastnn.data.split import draw
 from fastnn.errors import InputError
 from fastnn.fitted import Fitted
 from fastnn.job import Job, Part, Settings
@@ -128,7 +128,7 @@ class Reader:
         known = self._fitted.classes if classes is None else classes
         read = targets.read(y, len(array), self._net.n_out, self._output, loss, self._net.dtype, known)
         weights = weighting.read(sample_weight, class_weight, read, len(array), self._net.dtype)
-        return Part(array, read, np.arange(len(array)), weights)
+        return Part(array, read, inputs.rows(array), weights)
 
     def divide(self, whole: Part, validation: Any, loss: Loss) -> tuple[Part, Part | None]:
         """Training and validation samples; those held out of X stay where they are, an index names them."""
@@ -138,9 +138,13 @@ class Reader:
             if len(validation) != 2:
                 raise InputError(f"validation must be a share or a pair (X, y), got {len(validation)} things")
             return whole, self.part(*validation, loss, "validation X", whole.targets.classes)
+        is_held = self._draw(whole, validation)
+        return replace(whole, index=whole.index[~is_held]), replace(whole, index=whole.index[is_held])
+
+    def _draw(self, whole: Part, share: float) -> np.ndarray:
+        """Whether each sample is held out, bool (samples,)."""
         by_class = whole.targets.stratification()
-        kept, held = split(len(whole.index) if by_class is None else by_class, validation, self._net.seed)
-        return replace(whole, index=kept), replace(whole, index=held)
+        return draw(len(whole.index) if by_class is None else by_class, share, self._net.seed)
 
     def batch(self, given: Any, samples: int) -> int:
         """Samples a step."""

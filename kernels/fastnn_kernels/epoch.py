@@ -25,6 +25,8 @@ from fastnn_kernels.team import (
     raise_flag,
 )
 from fastnn_kernels.work import (
+    KEEP_AFTER,
+    KEPT,
     KEPT_AT,
     LAYERS,
     LOSSES,
@@ -39,8 +41,6 @@ from fastnn_kernels.work import (
     open_work,
     share,
 )
-
-KEEP_AFTER = 32  # steps between two copies of the weights: they cost a few percent of one step
 
 
 @kernel
@@ -75,14 +75,14 @@ def _check_share(work, rank, size):
 
 
 @kernel
-def _keep_share(work, rank, size):
-    """This worker's share of copying the parameters, which are good, to where they are kept."""
-    n = lanes(work.params)
+def _keep_share(work, rank, size, half):
+    """This worker's share of copying the parameters to a half of where they are kept."""
+    n, kept = lanes(work.params), work.kept + half * work.numbers[PARAMETERS]
     first, last = share(work.numbers[PARAMETERS] // n, rank, size)
     for i in range(first * n, last * n, n):
-        store(work.kept + i, load(work.params + i))
+        store(kept + i, load(work.params + i))
     if rank == 0:
-        norm.keep(work)
+        norm.keep(work, half)
 
 
 @kernel
@@ -149,13 +149,13 @@ def train(rank, size, params, addresses, batch, epochs, epoch, t, history):
 
     addresses: of work.Arrays; params: one of them, for its dtype; history: float64 (epochs, 5), becomes mean loss,
     hits, steps that clipped the gradient, with l1 the share of weights that are 0, and the penalty at the end, of each
-    epoch. words[END] says how it ended, words[EPOCH] and words[PROGRESS] how far it came. After DIVERGED the last good
-    weights are in `kept`.
+    epoch. words[END] says how it ended, words[EPOCH] and words[PROGRESS] how far it came. With numbers[KEEP_AFTER],
+    numbers[KEPT_AT] and numbers[KEPT] say what is in `kept`.
     """
     work = open_work(params, addresses)
     small = open_work(params, work.inner) if work.numbers[SUBNETWORK] != NEVER else work
     count = work.numbers[SAMPLES]
-    kept_at = work.numbers[KEPT_AT]
+    keep_after, kept_at, kept = work.numbers[KEEP_AFTER], work.numbers[KEPT_AT], work.numbers[KEPT]
     sparse = work.numbers[STOCHASTIC] != 0 and stochastic.is_sparse(work, count)
     if work.numbers[STOCHASTIC] and rank == 0:
         stochastic.transpose_all(work)
@@ -172,11 +172,12 @@ def train(rank, size, params, addresses, batch, epochs, epoch, t, history):
             if rank == 0:
                 store_release(work.words + END, state)
             return
-        if t - kept_at >= KEEP_AFTER:
-            _keep_share(work, rank, size)
+        if keep_after != 0 and t - kept_at >= keep_after:
+            kept += 1
             kept_at = t
+            _keep_share(work, rank, size, kept % 2)
             if rank == 0:
-                work.numbers[KEPT_AT] = t  # the others read it as they entered
+                work.numbers[KEPT_AT], work.numbers[KEPT] = kept_at, kept  # the others read them as they entered
         if rank == 0:
             l1, l2 = work.constants[PENALTY_L1], work.constants[PENALTY_L2]
             history[e, 0] = loss / count

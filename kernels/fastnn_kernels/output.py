@@ -33,6 +33,7 @@ from fastnn_kernels.work import (
     TARGET,
     WEIGHTED,
     at,
+    sample_at,
 )
 
 
@@ -151,7 +152,7 @@ def losses(work, first, last, start, mean_over):
     for row in range(first, last):
         z = work.space + (at(work, layer, A) + row * stride)
         d = work.space + (at(work, layer, D) + row * stride)
-        sample = work.order[start + row]
+        sample = sample_at(work, start + row)
         _target_row(work, sample, d, n_out, width)
         if not fused:
             activate(act, beta, z, stride, 1, width, n_out)

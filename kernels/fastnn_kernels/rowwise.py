@@ -16,7 +16,7 @@ from fastnn_kernels.native.call import call
 from fastnn_kernels.rng import GROUP, normals
 from fastnn_kernels.rng import NOISY_RELU as STREAM
 from fastnn_kernels.team import fail
-from fastnn_kernels.work import SEED, at
+from fastnn_kernels.work import SEED, at, sample_at
 
 
 @kernel
@@ -63,7 +63,7 @@ def _noisy_relu(work, layer, first, last, now):
     noise = work.space + (at(work, layer, DRAWS) + first // UNIT * room)
     z = work.space + (at(work, layer, A) + first * stride)
     for row in range(first, last):
-        normals(noise, at(work, layer, N_OUT), STREAM + layer, work.order[now.start + row], now.t, seed)
+        normals(noise, at(work, layer, N_OUT), STREAM + layer, sample_at(work, now.start + row), now.t, seed)
         for j in range(0, width, lanes(z)):
             value = load(z + j)
             store(z + j, maximum(fill(z, 0.0), fma(sqrt(sigmoid(value)), load(noise + j), value)))

@@ -28,6 +28,7 @@ from fastnn_kernels.work import (
     RUNNING_SIZE,
     SEED,
     at,
+    sample_at,
     scratch,
     share,
 )
@@ -61,7 +62,7 @@ def gather(work, first, last, now):
     n = lanes(out)
     whole = columns - columns % n
     for row in range(first, last):
-        sample = work.order[now.start + row]
+        sample = sample_at(work, now.start + row)
         x = work.X + sample * columns
         if is_augmented:
             room = work.room + first // UNIT * np.int64(work.augment[augment.ROOM_SIZE])

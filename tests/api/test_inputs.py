@@ -139,7 +139,7 @@ def test_float32_rows_are_not_copied(form, X, tmp_path, opened):
 
 
 def test_memory_beside_the_data(rng):
-    """Parameters, state, kept weights, a batch's activations; a few bytes a sample for order and labels."""
+    """Parameters, state, a batch's activations; a few bytes a sample for order and labels."""
     X, y = rng.random((50_000, 64), np.float32), np.arange(50_000) % 3
     net = fn.MLP([64, 16, 3], output="softmax")
     options = {"epochs": 1, "batch_size": 128, "validation": 0.1, "optimizer": "adam", **QUIET}
