@@ -200,7 +200,7 @@ class _Plan:
         return numbers
 
     def _values(self, fields: dict[str, np.ndarray], space: Workspace, keeps_gradient: bool) -> dict[str, Any]:
-        """Fields of Work, but the samples: arrays, or numbers of elements for those that are only room."""
+        """Fields of Work, but the samples: arrays, or numbers of elements of those that are 0, as padding must be."""
         count, plan = self.parameters.count, Plan.none(self.net.dtype)
         learns = self.learning is not None
         if self.learning is not None and self.learning.settings.augment is not None:
@@ -210,11 +210,11 @@ class _Plan:
             "now": device.NOW,
             "words": device.WORDS,
             "sums": device.SUMS + flat.sums(space.table) if self.trains else device.SUMS,
-            "rates": np.zeros(len(optimizer.Rates._fields)),
-            "params": np.zeros(count, self.net.dtype),  # whose padding must be 0
+            "rates": len(optimizer.Rates._fields),
+            "params": count,
             "gradient": count if keeps_gradient else 0,
             "kept": count if learns else 0,
-            "state": np.zeros(self.learning.vectors * count if self.learning is not None else 0, self.net.dtype),
+            "state": self.learning.vectors * count if self.learning is not None else 0,
             "space": space.count,
             "order": len(self.part),
             "running": self.parameters.running,
@@ -236,8 +236,8 @@ class _Plan:
         values = {
             "table": space.table,
             "numbers": numbers,
-            "params": np.zeros(lies.count, real),
-            "state": np.zeros(self.learning.vectors * lies.count, real),
+            "params": lies.count,
+            "state": self.learning.vectors * lies.count,
             "gradient": lies.count if keeps_gradient else 0,
             "space": space.count,
             "noise": small.constants,
@@ -252,7 +252,7 @@ class _Plan:
 
 def _array(name: str, value: Any, real: np.dtype, stream: Any) -> Any:
     dtype = dtype_of(name, real)
-    return memory.empty(value, dtype) if isinstance(value, int) else memory.upload(value, dtype, stream)
+    return memory.zeros(value, dtype, stream) if isinstance(value, int) else memory.upload(value, dtype, stream)
 
 
 def _upload(values: dict[str, Any], real: np.dtype, stream: Any) -> Work:

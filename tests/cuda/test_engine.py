@@ -1,5 +1,7 @@
 """What the API does with a network on the device, beside training from end to end: see test_training.py."""
 
+from contextlib import contextmanager
+
 import numpy as np
 import pytest
 from test_training import BATCH, assert_same, data, network, train
@@ -9,6 +11,8 @@ from fastnn import cuda, progress
 from fastnn.errors import DeviceLostError, DeviceMemoryError, DivergenceError, InputError
 from fastnn_kernels.cuda import budget, epoch, memory
 from fastnn_kernels.cuda.data import Streamed
+
+pytestmark = pytest.mark.usefixtures("small_blocks")
 
 NETWORKS = {
     "plain": {},
@@ -20,14 +24,15 @@ NETWORKS = {
 CLOSE = {"rtol": 1e-12, "atol": 1e-12}
 
 
-@pytest.fixture
-def streamed(monkeypatch):
-    """Leave the device no room for all samples: it has 9 at a time. Returns the sources that are opened."""
-    opened, plan = [], budget.plan
-    monkeypatch.setattr(budget, "plan", lambda *args: budget.Budget(plan(*args).rows, max(9, plan(*args).rows)))
-    start = Streamed.__init__
-    monkeypatch.setattr(Streamed, "__init__", lambda self, *args: (opened.append(self), start(self, *args))[1])
-    return opened
+@contextmanager
+def streaming():
+    """The device has no room for all samples: it has 9 at a time, or as many as a pass. Gives the sources opened."""
+    opened, plan, start = [], budget.plan, Streamed.__init__
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(budget, "plan", lambda *args: budget.Budget(plan(*args).rows, max(9, plan(*args).rows)))
+        patch.setattr(Streamed, "__init__", lambda self, *args: (opened.append(self), start(self, *args))[1])
+        yield opened
+    assert opened
 
 
 @pytest.fixture
@@ -117,34 +122,25 @@ STREAMED = {
 
 
 @pytest.mark.parametrize("name", STREAMED)
-def test_streaming_changes_nothing(name, streamed, monkeypatch):
+def test_streaming_changes_nothing(name, monkeypatch):
     if name == "full batch":
         monkeypatch.setattr(budget, "MOST_ROWS", 8)
-    given = {"dropout": 0.3} if name == "noise" else {}
-    there, numbers = network(**given), name == "numbers"
-    first = train(there, "cuda", numbers, **STREAMED[name])
-    assert streamed
-    count = len(streamed)
-    monkeypatch.undo()
-    if name == "full batch":
-        monkeypatch.setattr(budget, "MOST_ROWS", 8)
-    whole = network(**given)
-    second = train(whole, "cuda", numbers, **STREAMED[name])
-    assert len(streamed) == count
-    assert there.params.tobytes() == whole.params.tobytes()
-    assert (first.loss, first.accuracy, first.validation_loss) == (
-        second.loss,
-        second.accuracy,
-        second.validation_loss,
-    )
+    nets = [network(dropout=0.3 if name == "noise" else None) for _ in range(2)]
+    with streaming():
+        first = train(nets[0], "cuda", name == "numbers", **STREAMED[name])
+    second = train(nets[1], "cuda", name == "numbers", **STREAMED[name])
+    assert nets[0].params.tobytes() == nets[1].params.tobytes()
+    for curve in ("loss", "accuracy", "validation_loss"):
+        assert getattr(first, curve) == getattr(second, curve)
 
 
-def test_prediction_and_gradients_of_streamed_data(streamed, monkeypatch, trained):
+def test_prediction_and_gradients_of_streamed_data(monkeypatch, trained):
     monkeypatch.setattr(cuda, "EVALUATION_ROWS", 4)
     monkeypatch.setattr(budget, "MOST_ROWS", 4)
     net, X, y = trained("plain")
-    assert_equal(used(net, X, y, "cpu"), used(net, X, y, "cuda"))
-    assert streamed
+    with streaming():
+        found = used(net, X, y, "cuda")
+    assert_equal(used(net, X, y, "cpu"), found)
 
 
 # From one device to the other, and what callbacks do

@@ -8,6 +8,8 @@ import pytest
 
 import fastnn as fn
 
+pytestmark = pytest.mark.usefixtures("small_blocks")
+
 SAMPLES, N_IN, CLASSES = 21, 5, 3
 SIZES = [N_IN, 6, 4, CLASSES]
 BATCH = 8  # the last one of an epoch is shorter

@@ -177,7 +177,12 @@ def upload(array: np.ndarray, dtype: Any, stream: Any) -> Any:
 
 def zeros(elements: int, dtype: Any, stream: Any) -> Any:
     """An array of zeros on the device."""
-    return upload(np.zeros(max(elements, 1), dtype), dtype, stream)
+    from numba.cuda.cudadrv.driver import device_memset
+
+    out = empty(elements, dtype)
+    with translated():
+        device_memset(out, 0, out.nbytes, stream)
+    return out
 
 
 def put(array: Any, out: Any, stream: Any) -> None:
