@@ -40,14 +40,19 @@ class Starter:
         self.process = subprocess.Popen(command, env=self.environment, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout.readline() == "done\n"
 
-    def finish(self, code: str) -> None:
-        self.process.communicate()
-        assert self.process.returncode == 0
+    def finish(self, *_: str) -> None:
+        """Wait for the end of the process, where one is left."""
+        if self.process is not None:
+            self.process.communicate()
+            assert self.process.returncode == 0
+            self.process = None
 
 
 @pytest.fixture
 def starter(tmp_path):
-    return Starter(tmp_path / "cache")
+    started = Starter(tmp_path / "cache")
+    yield started
+    started.finish()  # --benchmark-disable runs no teardown
 
 
 def test_cold(benchmark, starter):

@@ -1,9 +1,10 @@
 """Against learning by heart: a large network on 200 samples.
 
 L2 adds lambda / (2 m) sum w^2 to the loss, L1 lambda / m sum abs(w), which pulls most weights to 0; noise on the
-inputs and dropout, where there is one, hide from the network what it could learn by heart. See that the
-plain network's validation loss turns and rises, that noise keeps it falling, and that mild penalties change little
-here: ten times as strong, they cost more than they bring.
+inputs and dropout, where there is one, hide from the network what it could learn by heart. The overfitting gap,
+validation loss - training loss without penalty, says how much it did. See that the plain network's validation loss
+turns and rises, that noise keeps it falling, and that mild penalties change little here: ten times as strong, they cost
+more than they bring.
 """
 
 from common import curves, digits, picture
@@ -27,5 +28,5 @@ if __name__ == "__main__":
         net = fn.MLP(64, [*hidden, fn.Dense(10, "softmax")], seed=0)
         history = net.fit(X, y, epochs=100, batch_size=32, validation=(X_test, y_test), progress=False, **fit_options)
         lines[name] = (history.validation_loss, history.validation_accuracy)
-        print(f"{name:8} test accuracy {history.validation_accuracy[-1]:.3f}")
+        print(f"{name:8} test accuracy {history.validation_accuracy[-1]:.3f}, overfitting gap {history.gap[-1]:.3f}")
     curves(picture(__file__), ("Validation loss", "Validation accuracy"), lines, log=False)

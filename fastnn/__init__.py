@@ -23,8 +23,8 @@ from fastnn.callbacks import Callback, EarlyStopping
 from fastnn.clipping import ClipNorm, ClipValue
 from fastnn.custom import CustomActivation, CustomLoss
 from fastnn.data.split import train_test_split
-from fastnn.diagnostics import Diagnostics, diagnose, overfitting_gap
-from fastnn.errors import DivergenceError, FastnnError, FileError, InputError
+from fastnn.diagnostics import Diagnosis, Diagnostics, LayerDiagnosis, diagnose
+from fastnn.errors import DivergenceError, FastnnError, FileError, FunctionError, InputError
 from fastnn.initializers import (
     GlorotNormal,
     GlorotUniform,
@@ -73,6 +73,7 @@ __all__ = [
     "CustomActivation",
     "CustomLoss",
     "Dense",
+    "Diagnosis",
     "Diagnostics",
     "DivergenceError",
     "DropConnect",
@@ -81,6 +82,7 @@ __all__ = [
     "Exponential",
     "FastnnError",
     "FileError",
+    "FunctionError",
     "GlorotNormal",
     "GlorotUniform",
     "HalfMSE",
@@ -93,6 +95,7 @@ __all__ = [
     "Huber",
     "InputError",
     "InverseTime",
+    "LayerDiagnosis",
     "LayerNorm",
     "LeakyReLU",
     "LecunNormal",
@@ -123,7 +126,6 @@ __all__ = [
     "data",
     "diagnose",
     "errors",
-    "overfitting_gap",
     "plots",
     "train_test_split",
 ]

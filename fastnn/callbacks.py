@@ -8,16 +8,17 @@ from fastnn import checks
 from fastnn.errors import InputError
 
 if TYPE_CHECKING:
+    from fastnn.job import Part
     from fastnn.losses import Loss
     from fastnn.network import MLP
-    from fastnn.training import History, Part
+    from fastnn.training import History
 
 
 class Callback:
     """Base of callbacks: override what is needed. An exception stops the run; the network keeps its weights."""
 
-    def training_starts(self, training: Part, loss: Loss) -> None:
-        """What a fit trains on, and by which loss; just before fit_start."""
+    def training_starts(self, net: MLP, training: Part, loss: Loss, history: History) -> None:
+        """What a fit trains on, by which loss, and the history that it will fill; just before fit_start."""
 
     def fit_start(self, net: MLP) -> None:
         """Training begins."""
@@ -57,6 +58,7 @@ class EarlyStopping(Callback):
         self._epochs += 1
         if losses[-1] < self.best_loss - self.least_change:
             self.best_loss, self.best_epoch = losses[-1], self._epochs
+            self._weights = None  # the last best ones make room first
             self._weights = (net.weights, net.norms) if self.restore else None
         return self._epochs - self.best_epoch >= self.patience
 

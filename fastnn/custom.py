@@ -1,9 +1,13 @@
-"""Activations and losses that users write: pairs of functions, compiled apart; the trainer calls them by address."""
+"""Activations and losses that users write: pairs of functions, compiled apart; the trainer calls them by address.
+
+The trainer is told how many elements a function has done. Where that is not all of them the function raised an
+exception: it is called again, from Python, for its type and message.
+"""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -15,10 +19,11 @@ from numba.core.errors import NumbaError
 
 from fastnn import checks
 from fastnn.activations import Activation
-from fastnn.errors import InputError
+from fastnn.errors import FunctionError, InputError
 from fastnn.losses import Loss
-from fastnn_kernels import activation, loss
+from fastnn_kernels import activation, loss, team
 from fastnn_kernels.jit import FLAGS
+from fastnn_kernels.native.call import attempt
 
 POINTS = np.linspace(-4.0, 4.0, 41) + 0.0173  # where derivatives are compared: off the round numbers, where kinks are
 STEP, TOLERANCE = 1e-5, 1e-3
@@ -33,7 +38,8 @@ class CustomActivation(Activation):
     arithmetic allows; nothing else is compiled again. name: what files call the pair, by default the function's name.
     check: whether the derivative must agree with finite differences; False lets a surrogate pass.
 
-    Raises InputError for what does not compile, is not finite within (-4, 4), or has clearly another derivative.
+    Raises InputError for what does not compile, is not finite or raises an exception within (-4, 4), or has clearly
+    another derivative. An exception later on is a FunctionError.
     """
 
     function: Callable[[float], float]
@@ -42,7 +48,7 @@ class CustomActivation(Activation):
     check: bool = True
 
     def __post_init__(self) -> None:
-        _check_functions(self, ("function", "derivative"))
+        _check_functions(self)
         if not isinstance(self.name, str):
             raise InputError(f"name of CustomActivation must be a string, got {self.name!r}")
         if not self.name:
@@ -57,6 +63,11 @@ class CustomActivation(Activation):
     @property
     def label(self) -> str:
         return self.name
+
+    @property
+    def pair(self) -> dict[str, Callable]:
+        """The functions by the names of the fields."""
+        return {"function": self.function, "derivative": self.derivative}
 
     def addresses(self, dtype: np.dtype) -> tuple[int, int]:
         feed, delta = _loops(self.function, self.derivative, dtype)
@@ -73,9 +84,9 @@ class CustomLoss(Loss):
     value(yhat, y): the loss of one output; derivative(yhat, y): its derivative by yhat; njit functions, or plain ones
     that Numba can compile. Nothing else is compiled again. A saved network keeps no custom loss: give it again to fit,
     evaluate and loss. check: whether the derivative must agree with finite differences at yhat within (-4, 4) and y
-    within (-1, 1.3), wherever value is finite: a loss of probabilities is compared between 0 and 1.
+    within (-1, 1.3), wherever value is finite and raises nothing: a loss of probabilities is compared between 0 and 1.
 
-    Raises InputError for what does not compile, or fails the check.
+    Raises InputError for what does not compile, or fails the check. An exception later on is a FunctionError.
     """
 
     value: Callable[[float, float], float]
@@ -83,7 +94,7 @@ class CustomLoss(Loss):
     check: bool = True
 
     def __post_init__(self) -> None:
-        _check_functions(self, ("value", "derivative"))
+        _check_functions(self)
         checks.flag("check", self.check)
         if self.check:
             self._compare()
@@ -103,13 +114,17 @@ class CustomLoss(Loss):
     def code(self) -> int:
         return loss.CUSTOM
 
+    @property
+    def pair(self) -> dict[str, Callable]:
+        """The functions by the names of the fields."""
+        return {"value": self.value, "derivative": self.derivative}
+
     def address(self, dtype: np.dtype) -> int:
         return _row_loss(self.value, self.derivative, dtype).address
 
 
-def _check_functions(given: Any, names: tuple[str, ...]) -> None:
-    for name in names:
-        function = getattr(given, name)
+def _check_functions(given: CustomActivation | CustomLoss) -> None:
+    for name, function in given.pair.items():
         if not inspect.isfunction(function) and not isinstance(function, Dispatcher):
             what = type(given).__name__
             raise InputError(f"{name} of {what} must be a Python or njit function, got {function!r}")
@@ -131,20 +146,19 @@ def _check_slope(
     if compare and len(wrong):
         i = wrong[0]
         raise InputError(
-            f"the derivative of {name!r} is {slopes[i]:.6g} at {_point(points[i], rest)}, but finite differences "
+            f"the derivative of {name!r} is {slopes[i]:.6g} at {_point((points[i], *rest))}, but finite differences "
             f"give {measured[i]:.6g}; check=False takes a derivative that is meant to differ"
         )
 
 
-def _point(z: float, rest: tuple[float, ...]) -> str:
-    return f"(yhat, y) = ({z:.4f}, {rest[0]:.4f})" if rest else f"z = {z:.4f}"
+def _point(arguments: Sequence[float], form: str = ".4f") -> str:
+    numbers = ", ".join(format(number, form) for number in arguments)
+    return f"(yhat, y) = ({numbers})" if len(arguments) > 1 else f"z = {numbers}"
 
 
 @cache
 def _compiled(function: Callable) -> Dispatcher:
-    """With the kernels' flags, also where it was compiled by others: an exception in machine code that is called by its
-    address would be printed and forgotten, and 0 taken for the result; so a division by 0 must give infinity or NaN.
-    """
+    """With the kernels' flags, also where it was compiled by others: a division by 0 gives infinity or NaN."""
     if not isinstance(function, Dispatcher):
         return njit(function, **FLAGS)
     options = {name: value for name, value in function.targetoptions.items() if name != "nopython"}
@@ -154,50 +168,112 @@ def _compiled(function: Callable) -> Dispatcher:
 def _values(
     what: str, function: Callable, points: np.ndarray, rest: tuple[float, ...], finite: bool = True
 ) -> np.ndarray:
-    """The function at some points. Raises InputError where it does not compile or gives no (finite) number."""
+    """The function at some points; NaN where it raises an exception and need not be finite.
+
+    Raises InputError where it does not compile or gives no (finite) number.
+    """
+    compiled, values = _compiled(function), []
     try:
-        values = [_compiled(function)(z, *rest) for z in points.tolist()]
+        compiled.compile((types.float64,) * (1 + len(rest)))
     except (NumbaError, TypeError) as error:
         raise InputError(f"Numba cannot compile the {what} for {1 + len(rest)} numbers: {error}") from error
-    for z, value in zip(points, values, strict=True):
+    for z in points.tolist():
+        try:
+            value = compiled(z, *rest)
+        except Exception as error:
+            if finite:
+                where = _point((z, *rest))
+                raise InputError(f"the {what} must give finite numbers, got {_told(error)} at {where}") from error
+            value = np.nan
         if not isinstance(value, int | float) or (finite and not np.isfinite(value)):
-            raise InputError(f"the {what} must give finite numbers, got {value!r} at {_point(z, rest)}")
+            raise InputError(f"the {what} must give finite numbers, got {value!r} at {_point((z, *rest))}")
+        values.append(value)
     return np.array(values, np.float64)
+
+
+def _told(error: Exception) -> str:
+    """ "ValueError: too large"."""
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+def failure(
+    loss: Loss, activations: Sequence[Activation], words: np.ndarray, dtype: np.dtype, where: str
+) -> FunctionError:
+    """What a run met whose words say that a function of the user raised an exception, which becomes the cause.
+
+    where: the end of the message.
+    """
+    layer, values = int(words[team.FAILED]), words[team.ARGUMENTS : team.ARGUMENTS + 2].view(np.float64).tolist()
+    owner = activations[layer - 1] if layer else loss
+    assert isinstance(owner, CustomActivation | CustomLoss)
+    whose = f"of the activation {activations[layer - 1].label!r} of layer {layer}" if layer else "of the custom loss"
+    arguments = tuple(values[:1] if layer else values)
+    point = _point(arguments, ".9g") + where
+    for name, function in owner.pair.items():
+        try:
+            _compiled(function)(*map(dtype.type, arguments))
+        except Exception as error:
+            found = FunctionError(f"the {name} {whose} raised {_told(error)}, at {point}", name, arguments)
+            found.__cause__ = error
+            return found
+    name = " or ".join(owner.pair)
+    told = f"the {name} {whose} raised an exception, which does not come again, at {point}"
+    return FunctionError(told, name, arguments)
 
 
 @cache
 def _loops(function: Callable, derivative: Callable, dtype: np.dtype) -> tuple[Any, Any]:
-    """What rowwise.py calls: a = f(z) and d = d g(z) over n elements. The cache keeps their code where it is."""
+    """What rowwise.py calls: a = f(z) and d = d g(z) over n elements. The cache keeps their code where it is.
+
+    Both return how many elements they have done.
+    """
     f, g = _compiled(function), _compiled(derivative)
     row = types.CPointer(from_dtype(dtype))
-    signature = types.void(row, row, types.int64)
+    signature = types.int64(row, row, types.int64)
 
     @cfunc(signature, error_model=FLAGS["error_model"])
     def feed(z, a, n):
         for i in range(n):
-            a[i] = f(z[i])
+            value, is_good = attempt(f, (z[i],))
+            if not is_good:
+                return i
+            a[i] = value
+        return n
 
     @cfunc(signature, error_model=FLAGS["error_model"])
     def delta(z, d, n):
         for i in range(n):
-            d[i] = d[i] * g(z[i])
+            slope, is_good = attempt(g, (z[i],))
+            if not is_good:
+                return i
+            d[i] = d[i] * slope
+        return n
 
     return feed, delta
 
 
 @cache
 def _row_loss(value: Callable, derivative: Callable, dtype: np.dtype) -> Any:
-    """What loss.py calls: the sum of value over n outputs, the derivatives written over the targets in d."""
+    """What loss.py calls: the sum of value over n outputs into total, the derivatives written over the targets in d.
+
+    Returns how many outputs it has done.
+    """
     f, g = _compiled(value), _compiled(derivative)
     row = types.CPointer(from_dtype(dtype))
 
-    @cfunc(types.float64(row, row, types.int64), error_model=FLAGS["error_model"])
-    def sum_row(yhat, d, n):
-        total = 0.0
+    signature = types.int64(row, row, types.int64, types.CPointer(types.float64))
+
+    @cfunc(signature, error_model=FLAGS["error_model"])
+    def sum_row(yhat, d, n, total):
+        found = 0.0
         for j in range(n):
-            y = d[j]
-            total += f(yhat[j], y)
-            d[j] = g(yhat[j], y)
-        return total
+            value, is_good = attempt(f, (yhat[j], d[j]))
+            slope, is_good_too = attempt(g, (yhat[j], d[j]))
+            if not (is_good and is_good_too):
+                return j
+            found += value
+            d[j] = slope
+        total[0] = found
+        return n
 
     return sum_row

@@ -5,45 +5,64 @@ When to use: the loss stands still, or the network is deep. Training is not touc
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastnn import checks, session
-from fastnn.activations import ReLU, Sigmoid, Tanh
+from fastnn import checks, norms
+from fastnn.activations import HardSigmoid, HardTanh, ReLU, Sigmoid, Tanh
 from fastnn.callbacks import Callback
+from fastnn.processor import Processor
 from fastnn_kernels import layout
 
 if TYPE_CHECKING:
+    from fastnn.job import Part
     from fastnn.losses import Loss
     from fastnn.network import MLP
-    from fastnn.training import History, Part
+    from fastnn.training import History
 
+ENGINE = Processor(threads=1)
 MOST_SAMPLES = 1000  # looked at
-SATURATED_FROM = {Sigmoid: 6.0, Tanh: 3.0}  # abs(z), beyond which the derivative is below 0.0025 and 0.01
+SATURATING = (Sigmoid, Tanh, HardSigmoid, HardTanh)
+QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
 
 @dataclass(frozen=True)
 class LayerDiagnosis:
-    """One layer on some samples.
+    """One layer on some samples, as it predicts: without noise, batch norm by its running averages.
 
-    saturated: the share of abs(z) > 6 of sigmoid and > 3 of tanh, over units and samples; None for other activations.
-    dead: the share of ReLUs that are 0 for every sample; None for other activations. gradient_norm: sqrt(sum dW^2), of
-    the mean loss without penalty. weight_mean, weight_deviation: over W. zeros: the share of exact zeros in W.
+    saturated_3, saturated_6: the shares of abs(z) > 3 and > 6, over units and samples, of sigmoid, tanh, hard_sigmoid
+    and hard_tanh; z is what goes into the activation. Where tanh is beyond 3 its derivative is below 0.01, where
+    sigmoid is beyond 6 below 0.0025. dead: the share of ReLUs that are 0 for every sample. These are None for other
+    activations. gradient_norm: sqrt(sum dW^2), of the mean loss without penalty; batch norm there has the statistics
+    of these samples. weight_mean, weight_deviation, weight_quantiles: over W, the latter at QUANTILES. zeros: the share
+    of exact zeros in W.
     """
 
     label: str
-    saturated: float | None
+    saturated_3: float | None
+    saturated_6: float | None
     dead: float | None
     gradient_norm: float
     weight_mean: float
     weight_deviation: float
+    weight_quantiles: tuple[float, ...]
     zeros: float
 
 
-def diagnose(net: MLP, X: Any, y: Any, *, loss: Any = None) -> list[LayerDiagnosis]:
-    """A diagnosis a layer, on up to 1,000 of the samples, evenly spread over X. X, y, loss: as in net.evaluate.
+@dataclass(frozen=True)
+class Diagnosis:
+    """A look at all layers. epoch: after which one of the fit, 0 before the first."""
+
+    epoch: int
+    layers: tuple[LayerDiagnosis, ...]
+
+
+def diagnose(
+    net: MLP, X: Any, y: Any, *, loss: Any = None, sample_weight: Any = None, class_weight: Any = None
+) -> tuple[LayerDiagnosis, ...]:
+    """A diagnosis a layer, on up to 1,000 of the samples, evenly spread over X. The arguments are net.gradient's.
 
     Source: Glorot and Bengio, Understanding the difficulty of training deep feedforward neural networks, 2010.
     """
@@ -51,40 +70,38 @@ def diagnose(net: MLP, X: Any, y: Any, *, loss: Any = None) -> list[LayerDiagnos
 
     reader = Reader(net, net.fitted)
     loss_object = reader.loss(loss)
-    return _diagnose(net, reader.part(X, y, loss_object), loss_object)
+    part = reader.part(X, y, loss_object, sample_weight=sample_weight, class_weight=class_weight)
+    norms.check_batches(net, len(part), len(part))
+    return _diagnose(net, part, loss_object)
 
 
-def _diagnose(net: MLP, part: Part, loss: Loss) -> list[LayerDiagnosis]:
-    index = part.index[_spread(len(part.index))]
-    flat = session.gradient(net, part.X, part.targets, loss, 1, part.weights, index)
-    found = []
-    for number, (layer, (W, _)) in enumerate(zip(net.layers, net.weights, strict=True), start=1):
-        W = W.astype(np.float64)
-        dW = layout.get_layer(net.layout, number, flat)[0].astype(np.float64)
-        saturated, dead = _units(net, part.X, index, number)
-        found.append(
-            LayerDiagnosis(
-                f"{number} {layer.function.label}",
-                saturated,
-                dead,
-                float(np.sqrt((dW**2).sum())),
-                float(W.mean()),
-                float(W.std()),
-                float((W == 0).mean()),
-            )
-        )
-    return found
+def _diagnose(net: MLP, part: Part, loss: Loss) -> tuple[LayerDiagnosis, ...]:
+    looked_at = replace(part, index=part.index[_spread(len(part))])
+    flat = ENGINE.gradient(net, looked_at, loss)
+    with np.errstate(over="ignore"):  # where training is about to diverge, infinity is the right norm
+        return tuple(_layer(net, looked_at, number, flat) for number in range(1, len(net.layers) + 1))
 
 
-def _units(net: MLP, X: np.ndarray, index: np.ndarray, number: int) -> tuple[float | None, float | None]:
-    """The shares of saturated and of dead units of a layer, None where its activation has none."""
-    kind = type(net.layers[number - 1].function)
-    if kind in SATURATED_FROM:
-        z = session.observe(net, X, index, number, activated=False)
-        return float((abs(z) > SATURATED_FROM[kind]).mean()), None
-    if kind is ReLU:
-        return None, float((session.observe(net, X, index, number, activated=True) == 0).all(axis=0).mean())
-    return None, None
+def _layer(net: MLP, part: Part, number: int, gradient: np.ndarray) -> LayerDiagnosis:
+    function = net.layers[number - 1].function
+    W, dW = (layout.get_layer(net.layout, number, flat)[0].astype(np.float64) for flat in (net.params, gradient))
+    saturated_3 = saturated_6 = dead = None
+    if isinstance(function, SATURATING):
+        size = abs(ENGINE.observe(net, part, number, activated=False))
+        saturated_3, saturated_6 = float((size > 3).mean()), float((size > 6).mean())
+    if isinstance(function, ReLU):
+        dead = float((ENGINE.observe(net, part, number, activated=True) == 0).all(axis=0).mean())
+    return LayerDiagnosis(
+        label=f"{number} {function.label}",
+        saturated_3=saturated_3,
+        saturated_6=saturated_6,
+        dead=dead,
+        gradient_norm=float(np.sqrt((dW**2).sum())),
+        weight_mean=float(W.mean()),
+        weight_deviation=float(W.std()),
+        weight_quantiles=tuple(np.quantile(W, QUANTILES).tolist()),
+        zeros=float((W == 0).mean()),
+    )
 
 
 def _spread(samples: int) -> np.ndarray:
@@ -93,36 +110,25 @@ def _spread(samples: int) -> np.ndarray:
 
 
 class Diagnostics(Callback):
-    """Diagnoses on the training samples at the end of every `every`-th epoch, and before the first.
+    """Diagnoses of the training samples in history.diagnostics: before the first and after every `every`-th epoch.
 
-    epochs: after which epoch, 0 before the first; layers: for each of them a LayerDiagnosis a layer.
+    A look costs about as much as a pass over those samples that it looks at, on one thread.
     """
 
     def __init__(self, every: int = 1) -> None:
         self.every = checks.whole("every", every)
-        self.epochs: list[int] = []
-        self.layers: list[list[LayerDiagnosis]] = []
         self._training: Any = None
 
-    def training_starts(self, training: Part, loss: Loss) -> None:
+    def training_starts(self, net: MLP, training: Part, loss: Loss, history: History) -> None:
         self._training = training, loss
-
-    def fit_start(self, net: MLP) -> None:
-        self.epochs, self.layers = [0], [_diagnose(net, *self._training)]
+        self._look(net, history)
 
     def epoch_end(self, net: MLP, history: History) -> None:
-        done = len(history.loss)
-        if done % self.every == 0:
-            self.epochs.append(done)
-            self.layers.append(_diagnose(net, *self._training))
+        if len(history.loss) % self.every == 0:
+            self._look(net, history)
 
     def fit_end(self, net: MLP, history: History) -> None:
         self._training = None
 
-
-def overfitting_gap(history: History) -> list[float]:
-    """Validation loss - training loss, a value per epoch; it grows where the network learns samples by heart.
-
-    The training loss is the mean while training, and includes the penalty.
-    """
-    return [held - own for own, held in zip(history.loss, history.validation_loss, strict=False)]
+    def _look(self, net: MLP, history: History) -> None:
+        history.diagnostics.append(Diagnosis(len(history.loss), _diagnose(net, *self._training)))

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fastnn.training import History
 
 
 class FastnnError(Exception):
@@ -21,13 +25,30 @@ class FileError(FastnnError, OSError):
 class DivergenceError(FastnnError, ArithmeticError):
     """The loss became NaN or infinite; the network keeps the last good weights.
 
-    Attributes: epoch and step, both counted from 1, where it happened.
+    Attributes: epoch and step, both counted from 1, where it happened; history, of the epochs before.
     """
+
+    history: History
 
     def __init__(self, message: str, epoch: int, step: int) -> None:
         super().__init__(message)
         self.epoch = epoch
         self.step = step
+
+
+class FunctionError(FastnnError, RuntimeError):
+    """A function of the user's own raised an exception, which is the cause; nothing is returned that it spoiled.
+
+    In training the network keeps the last good weights. Attributes: function, "function", "value" or "derivative";
+    arguments, the numbers that it was called with; history, of the epochs before, None outside of training.
+    """
+
+    history: History | None = None
+
+    def __init__(self, message: str, function: str, arguments: tuple[float, ...]) -> None:
+        super().__init__(message)
+        self.function = function
+        self.arguments = arguments
 
 
 class MissingExtraError(FastnnError, ImportError):
@@ -37,6 +58,18 @@ class MissingExtraError(FastnnError, ImportError):
         super().__init__(
             f"{purpose} needs the package {package!r}, which is not installed: pip install 'fastnn-numba[{extra}]'"
         )
+
+
+class DeviceError(FastnnError, RuntimeError):
+    """The device that was asked for cannot be used, or does not answer any more."""
+
+
+class DeviceMemoryError(DeviceError, MemoryError):
+    """The device has too little memory for what it was asked to do."""
+
+
+class DeviceLostError(DeviceError):
+    """The device was lost while it worked; the network is as it was when it last came from there."""
 
 
 def unknown_name(what: str, given: object, known: Iterable[str]) -> InputError:

@@ -13,7 +13,7 @@ from fastnn_kernels import layout
 from fastnn_kernels.optimizer import ADAM, states
 
 if TYPE_CHECKING:
-    from fastnn.training import Settings
+    from fastnn.job import Job
 
 
 @dataclass
@@ -21,21 +21,48 @@ class OptimizerState:
     """What an optimizer remembers between steps; a second fit goes on from here.
 
     kind: the optimizer's code; values: flat, laid out as the parameters, once a moment, and behind them the
-    average of the weights where there is one; steps and epochs done.
+    average of the weights where has_average; steps and epochs done.
     """
 
     kind: int = ADAM
     values: np.ndarray = field(default_factory=lambda: np.zeros(0))
     steps: int = 0
     epochs: int = 0
+    has_average: bool = False
+
+    @property
+    def average(self) -> np.ndarray | None:
+        """The average of the weights, a view."""
+        return self.values[-(len(self.values) // (states(self.kind) + 1)) :] if self.has_average else None
+
+    def start_over(self) -> None:
+        """Nothing was learned; the epochs still count."""
+        self.values[:] = 0
+        self.steps = 0
+        self.has_average = False
+
+    def become(self, kind: int, size: int, room: int, like: np.ndarray) -> None:
+        """The state of an optimizer that remembers `size` values, with room for `room` of the dtype of `like`.
+
+        One of the same kind goes on; where the room is the same too, in the same memory.
+        """
+        known = self.values[:size] if self.kind == kind and len(self.values) >= size else None
+        if known is None:
+            self.kind, self.steps = kind, 0
+        elif len(self.values) == room:
+            return
+        self.values = np.zeros(0)  # what nobody goes on from makes room first
+        self.values = layout.zeros(room, like.dtype)
+        if known is not None:
+            self.values[:size] = known
 
 
 @dataclass(frozen=True)
 class LastRun:
-    """What the last fit measured. samples_per_second: a value per epoch."""
+    """What the last fit measured. label: where it trained; samples_per_second: a value per epoch."""
 
     batch: int
-    threads: int
+    label: str
     samples_per_second: list[float]
 
 
@@ -53,29 +80,24 @@ class Fitted:
     last_run: LastRun | None = None
     raw: np.ndarray | None = None
 
-    def after(
-        self,
-        classes: np.ndarray | None,
-        normalization: Normalization | None,
-        settings: Settings,
-        params: np.ndarray,
-    ) -> Fitted:
-        """What there is to remember once a fit has begun; params: of the network, which the raw ones replace.
+    def begin(self, job: Job, params: np.ndarray) -> None:
+        """A fit begins: note what it is. params: of the network, which the raw ones replace.
 
         Another optimizer than before starts afresh, the epochs go on. An average starts from the network's weights,
         which are the last fit's average if it had one.
         """
-        state, chosen = self.optimizer, settings.optimizer
-        size = states(chosen.code) * len(params)
-        values = layout.zeros(size + (len(params) if settings.average else 0), params.dtype)
-        if state.kind == chosen.code and len(state.values) >= size:
-            values[:size] = state.values[:size]
-            state = replace(state, values=values)
-        else:
-            state = OptimizerState(chosen.code, values, epochs=state.epochs)
-        if settings.average:
-            values[size:] = params
+        settings = job.settings
+        has_average, kind = settings.average is not None, settings.optimizer.code
+        size = states(kind) * len(params)
+        self.optimizer.become(kind, size, size + has_average * len(params), params)
+        self.optimizer.has_average = has_average
+        if has_average:
+            self.optimizer.values[size:] = params
         if self.raw is not None:
             params[:] = self.raw
-        known = self.classes if classes is None else classes
-        return replace(self, classes=known, normalization=normalization, loss=settings.loss, optimizer=state, raw=None)
+        self.classes = self.classes if job.classes is None else job.classes
+        self.normalization, self.loss, self.raw = job.normalization, settings.loss, None
+
+    def copy(self) -> Fitted:
+        """For another network: what a fit writes is not shared."""
+        return replace(self, optimizer=replace(self.optimizer, values=self.optimizer.values.copy()))

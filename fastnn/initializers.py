@@ -38,8 +38,9 @@ class Initializer:
 
     def draw(self, random: np.random.Generator, n_in: int, n_out: int, activation: Activation) -> np.ndarray:
         """Weights (n_in, n_out), float64, of a layer before the given activation."""
-        deviation = self.gain * np.sqrt(self.variance(n_in, n_out))
-        return random.standard_normal((n_in, n_out)) * deviation
+        weights = random.standard_normal((n_in, n_out))
+        weights *= self.gain * np.sqrt(self.variance(n_in, n_out))
+        return weights
 
 
 @dataclass(frozen=True)

@@ -8,20 +8,30 @@ import numpy as np
 
 from fastnn.errors import InputError
 from fastnn_kernels import finite
+from fastnn_kernels.work import ROW
+
+MOST_ROWS = int(np.iinfo(ROW).max)
 
 
 def matrix(what: str, X: Any, columns: int, dtype: np.dtype) -> np.ndarray:
     """X as a C-contiguous array (samples, columns) of the dtype; the very same memory where it is that already.
 
     Takes whatever NumPy can read as numbers: arrays of any order and stride, memory maps, pandas frames, lists.
-    Raises InputError for other shapes or types, for no rows, and for the first NaN or infinity.
+    Raises InputError for other shapes or types, for no rows or more than MOST_ROWS, and for the first NaN or infinity.
     """
     array = numeric(what, X)
     if array.ndim != 2 or array.shape[1] != columns:
         raise InputError(f"{what} must have the shape (samples, {columns}), got {_shape(array)}")
     if len(array) == 0:
         raise InputError(f"{what} is empty: it has no rows")
+    if len(array) > MOST_ROWS:
+        raise InputError(f"{what} has {len(array)} rows, at most {MOST_ROWS} can be used at once")
     return converted(what, array, dtype)
+
+
+def rows(X: np.ndarray) -> np.ndarray:
+    """The numbers of all rows of X, as kernels read them."""
+    return np.arange(len(X), dtype=ROW)
 
 
 def numeric(what: str, values: Any) -> np.ndarray:

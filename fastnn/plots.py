@@ -6,7 +6,6 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from fastnn import checks, inputs
-from fastnn import diagnostics as diagnosis
 from fastnn.errors import InputError
 from fastnn.files.atomic import replacing
 from fastnn.progress import Curves
@@ -15,13 +14,21 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from fastnn.augment import Image
-    from fastnn.diagnostics import Diagnostics
+    from fastnn.diagnostics import Diagnosis, LayerDiagnosis
     from fastnn.network import MLP
     from fastnn.range_test import RangeTest
     from fastnn.training import History
 
 TRAINING, VALIDATION, INK, GRID = "#2563a8", "#d9731a", "#333333", "#e3e3e3"
 LOG_SCALE_FROM = 20.0
+SUBJECTS = {  # of diagnostics
+    "gradient_norm": "Gradient norm",
+    "saturated_3": "Units beyond abs(z) = 3",
+    "saturated_6": "Units beyond abs(z) = 6",
+    "dead": "Dead ReLUs",
+    "weight_deviation": "Deviation of weights",
+    "zeros": "Weights that are 0",
+}
 
 
 def learning_curves(history: Curves, path: str | os.PathLike[str] | None = None) -> Figure:
@@ -89,30 +96,70 @@ def learning_rate_search(result: RangeTest, path: str | os.PathLike[str] | None 
     return _written(figure, path)
 
 
-def diagnostics(looks: Diagnostics, path: str | os.PathLike[str] | None = None) -> Figure:
-    """Gradient norms, saturated and dead units and the weights' deviation against the epoch, a line a layer.
+def diagnostics(history: History, path: str | os.PathLike[str] | None = None) -> Figure:
+    """What fn.Diagnostics saw, against the epoch, a line a layer: gradient norms, saturated units, dead ReLUs, weights.
 
-    looks: the fn.Diagnostics that a fit was given. path, errors: as in learning_curves.
+    Quantities that no layer has are left out, and the share of zeros where there are none. With an L1 penalty that
+    share is drawn of all layers together as well, even where fn.Diagnostics was not there. history, path, errors: as in
+    learning_curves.
     """
-    if not looks.layers:
-        raise InputError("the diagnostics have no epochs to draw: give them to fit as a callback first")
-    subjects = {
-        "gradient_norm": "Gradient norm",
-        "saturated": "Saturated units",
-        "dead": "Dead ReLUs",
-        "weight_deviation": "Deviation of weights",
-    }
-    known = [name for name in subjects if any(getattr(layer, name) is not None for layer in looks.layers[0])]
-    figure, panels = _canvas(len(known))
-    for axes, name in zip(panels, known, strict=True):
-        for number, layer in enumerate(looks.layers[0]):
-            values = [getattr(layers[number], name) for layers in looks.layers]
-            if values[0] is not None:
-                axes.plot(looks.epochs, values, linewidth=1.5, label=layer.label, color=_shade(number, looks.layers[0]))
-        _style(axes, subjects[name], "epoch")
+    shown = _subjects(history)
+    if not shown:
+        raise InputError("the history has no diagnostics to draw: give fn.Diagnostics() to fit as a callback first")
+    figure, panels = _canvas(len(shown))
+    for axes, name in zip(panels, shown, strict=True):
+        _draw_layers(axes, history.diagnostics, name)
+        if name == "zeros" and history.zeros:
+            axes.plot(range(1, len(history.zeros) + 1), history.zeros, color=INK, linewidth=1.5, label="all layers")
+        if name == "gradient_norm" and all(layer.gradient_norm > 0 for layer in _layers(history)):
+            axes.set_yscale("log")
+        _style(axes, SUBJECTS[name], "epoch")
         axes.legend(frameon=False, labelcolor=INK, fontsize=7)
-    if all(layer.gradient_norm > 0 for layers in looks.layers for layer in layers):
-        panels[0].set_yscale("log")
+    return _written(figure, path)
+
+
+def _layers(history: History) -> list[LayerDiagnosis]:
+    return [layer for look in history.diagnostics for layer in look.layers]
+
+
+def _subjects(history: History) -> list[str]:
+    """The quantities of which there is something to draw."""
+    layers = _layers(history)
+    has_zeros = bool(history.zeros) or any(layer.zeros > 0 for layer in layers)
+    known = [name for name in SUBJECTS if any(getattr(layer, name) is not None for layer in layers)]
+    return [name for name in known if name != "zeros"] + ["zeros"] * has_zeros
+
+
+def _draw_layers(axes: Any, looks: list[Diagnosis], name: str) -> None:
+    """A quantity of every layer that has it, against the epoch."""
+    for number, layer in enumerate(looks[0].layers if looks else ()):
+        values = [getattr(look.layers[number], name) for look in looks]
+        if values[0] is not None:
+            shade = _shade(number, len(looks[0].layers))
+            axes.plot([look.epoch for look in looks], values, linewidth=1.5, label=layer.label, color=shade)
+
+
+def weight_distribution(history: History, path: str | os.PathLike[str] | None = None) -> Figure:
+    """How the weights are distributed, against the epoch, a panel a layer: what fn.Diagnostics saw.
+
+    A line at the median, bands that hold the middle half and the middle 9 of 10 of the weights, dotted lines at the
+    least and the largest. history, path, errors: as in learning_curves.
+    """
+    looks = history.diagnostics
+    if not looks:
+        raise InputError("the history has no diagnostics to draw: give fn.Diagnostics() to fit as a callback first")
+    epochs = [look.epoch for look in looks]
+    figure, panels = _canvas(len(looks[0].layers))
+    for number, axes in enumerate(panels):
+        least, low, lower, median, upper, high, largest = zip(
+            *(look.layers[number].weight_quantiles for look in looks), strict=True
+        )
+        for below, above in ((low, high), (lower, upper)):
+            axes.fill_between(epochs, below, above, color=TRAINING, alpha=0.25, linewidth=0)
+        axes.plot(epochs, median, color=TRAINING, linewidth=1.8)
+        for extreme in (least, largest):
+            axes.plot(epochs, extreme, color=TRAINING, linewidth=0.8, linestyle=":")
+        _style(axes, looks[0].layers[number].label, "epoch")
     return _written(figure, path)
 
 
@@ -126,14 +173,22 @@ def weight_histogram(net: MLP, path: str | os.PathLike[str] | None = None) -> Fi
 
 
 def overfitting_gap(history: History, path: str | os.PathLike[str] | None = None) -> Figure:
-    """Validation loss - training loss against the epoch. path, errors: as in learning_curves."""
-    gap = diagnosis.overfitting_gap(history)
-    if not gap:
+    """history.gap and, where there are accuracies, history.accuracy_gap against the epoch.
+
+    path, errors: as in learning_curves.
+    """
+    gaps = {
+        "Validation loss - training loss": history.gap,
+        "Training accuracy - validation accuracy": history.accuracy_gap,
+    }
+    drawn = {title: gap for title, gap in gaps.items() if gap}
+    if not drawn:
         raise InputError("there is no gap to draw: fit the network with validation=... first")
-    figure, panels = _canvas(1)
-    panels[0].plot(range(1, len(gap) + 1), gap, color=VALIDATION, linewidth=1.8)
-    panels[0].axhline(0, color="#999999", linewidth=0.8)
-    _style(panels[0], "Validation loss - training loss", "epoch")
+    figure, panels = _canvas(len(drawn))
+    for axes, (title, gap) in zip(panels, drawn.items(), strict=True):
+        axes.plot(range(1, len(gap) + 1), gap, color=VALIDATION, linewidth=1.8)
+        axes.axhline(0, color="#999999", linewidth=0.8)
+        _style(axes, title, "epoch")
     return _written(figure, path)
 
 
@@ -171,11 +226,11 @@ def _canvas(panels: int, columns: int = 2, width: float = 4.8, height: float = 3
     return figure, [figure.add_subplot(rows, columns, place + 1) for place in range(panels)]
 
 
-def _shade(number: int, layers: list[Any]) -> Any:
+def _shade(number: int, layers: int) -> Any:
     """The color of a layer: dark for the first, light for the last."""
     import matplotlib
 
-    return matplotlib.colormaps["viridis"](number / len(layers))
+    return matplotlib.colormaps["viridis"](number / layers)
 
 
 def _written(figure: Figure, path: str | os.PathLike[str] | None) -> Figure:

@@ -36,7 +36,7 @@ LOSS_ELEMENT = 50.0  # of an output element
 UPDATED = 9.0  # a parameter updated
 REMEMBERED = 13.0  # for each state that its optimizer keeps
 PASS = 80_000.0  # what a pass costs whatever its size
-MEETING = 120_000.0  # of the threads; two a pass
+MEETING = 120_000.0  # of the threads
 SAMPLE = 8_000.0  # what a stochastic step costs whatever its size
 
 SIMPLE_NAMES = ("linear", "threshold", "relu", "leaky_relu", "noisy_relu", "hard_sigmoid", "hard_tanh", "hard_swish")
@@ -65,8 +65,10 @@ def _minibatch(net: MLP, batch: int, remembered: int, threads: int) -> float:
     products = 2 * rows * (2 * weights - depth[0] * width[0]) + 2 * batch * weights / threads
     results = rows * (width.sum() + depth[1:].sum()) + weights / threads
     update = net.layout.count * (UPDATED + REMEMBERED * remembered) / threads
-    passes = -(-batch // session.PASS_ROWS)
-    fixed = passes * (PASS + (2 * MEETING if threads > 1 else 0.0))
+    parts, at_once = session.division(net, batch)
+    passes = -(-batch // at_once)
+    meetings = 1 if parts else 2 * passes
+    fixed = passes / (threads if parts else 1) * PASS + (meetings * MEETING if threads > 1 else 0.0)
     return products / PRODUCT_SHARE + RESULT * results + rows * _per_row(net) + update + fixed
 
 

@@ -119,18 +119,22 @@ class Cosine(Schedule):
 class OneCycle(Schedule):
     """From `start` times the rate up to the rate at the share `peak` of this fit, and down to `end` times it.
 
-    Both ways along half a cosine, as PyTorch's OneCycleLR. For short trainings with a high rate. Source: Smith 2018.
+    As PyTorch's OneCycleLR, both ways along half a cosine, or with anneal="linear" along a line, as Smith's. For short
+    trainings with a high rate. Source: Smith 2018.
     """
 
     start: float = 1 / 25
     peak: float = 0.3
     end: float = 1 / 25e4
+    anneal: str = "cosine"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         checks.real("start", self.start, least=0.0)
         checks.real("peak", self.peak, least=0.0, below=1.0)
         checks.real("end", self.end, least=0.0)
+        if self.anneal not in ("cosine", "linear"):
+            raise InputError(f'anneal must be "cosine" or "linear", got {self.anneal!r}')
         if self.warm_up:
             raise InputError(f"a cycle begins with a warm-up of its own, so warm_up must be 0, got {self.warm_up!r}")
 
@@ -138,6 +142,7 @@ class OneCycle(Schedule):
         values = super().constants(steps_per_epoch, epochs, steps_done)
         values[kernels.EVERY], values[kernels.FIRST] = epochs, steps_done
         values[kernels.GAMMA], values[kernels.PEAK], values[kernels.FLOOR] = self.start, self.peak, self.end
+        values[kernels.LINEAR] = self.anneal == "linear"
         return values
 
 

@@ -13,6 +13,8 @@ from fastnn.errors import InputError
 from fastnn.losses import BinaryCrossEntropy, CrossEntropy, Loss, Poisson
 from fastnn_kernels.work import BINARY, CLASSES, DENSE, LABELS, NOTHING
 
+BLOCK = 1 << 13  # labels that are looked up at a time
+
 
 @dataclass(frozen=True)
 class Targets:
@@ -39,8 +41,17 @@ class Targets:
         if self.accuracy == CLASSES and self.dense is not None:
             return self.dense.argmax(axis=1)
         if self.accuracy == BINARY and self.dense is not None and self.dense.shape[1] == 1:
-            return (self.dense[:, 0] > 0.5).astype(np.int64)
+            return (self.dense[:, 0] > 0.5).astype(np.int8)
         return None
+
+    def share_of_hits(self, hits: int, samples: int, n_out: int) -> float | None:
+        """Hits as a share of the answers that a network gave to so many samples; None where nothing counts as one."""
+        if self.accuracy == NOTHING:
+            return None
+        return hits / (samples * (n_out if self.accuracy == BINARY else 1))
+
+
+NO_TARGETS = Targets(None, None, None, NOTHING)
 
 
 def read(
@@ -134,13 +145,17 @@ def _classes(array: np.ndarray, n_out: int) -> np.ndarray:
 def _numbered(array: np.ndarray, classes: np.ndarray) -> np.ndarray:
     """The index of every label among the sorted classes, int32."""
     comparable = array.dtype.kind in "US" if classes.dtype.kind in "US" else array.dtype.kind in "iub"
-    index = np.searchsorted(classes, array) if comparable else np.zeros(len(array), np.int64)
-    index = np.minimum(index, len(classes) - 1)
-    wrong = np.flatnonzero(classes[index] != array) if comparable else np.arange(len(array))
-    if len(wrong):
-        shown = ", ".join(str(label) for label in classes[:10]) + (", ..." if len(classes) > 10 else "")
-        raise InputError(f"y[{wrong[0]}] = {array[wrong[0]]!s} is none of the classes {shown}")
-    return index.astype(np.int32)
+    numbers = np.zeros(len(array), np.int32)
+    for start in range(0, len(array), BLOCK):
+        part = array[start : start + BLOCK]
+        index = np.searchsorted(classes, part) if comparable else np.zeros(len(part), np.int64)
+        index = np.minimum(index, len(classes) - 1)
+        wrong = np.flatnonzero(classes[index] != part) if comparable else index
+        if len(wrong):
+            shown = ", ".join(str(label) for label in classes[:10]) + (", ..." if len(classes) > 10 else "")
+            raise InputError(f"y[{start + wrong[0]}] = {part[wrong[0]]!s} is none of the classes {shown}")
+        numbers[start : start + BLOCK] = index
+    return numbers
 
 
 def _numbers(array: np.ndarray, n_out: int, output: Activation, loss: Loss, dtype: np.dtype) -> Targets:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from fastnn.errors import InputError
+
+BLOCK = 1 << 13  # samples whose classes are looked up at a time
 
 
 def split(
@@ -23,6 +26,12 @@ def split(
     Returns the indices to train on and the indices held out, int64, each sorted.
     Raises InputError for fewer than two samples, a fraction outside (0, 1), or stratify without classes.
     """
+    is_held = draw(n_or_labels, fraction, seed, stratify)
+    return np.flatnonzero(~is_held).astype(np.int64, copy=False), np.flatnonzero(is_held).astype(np.int64, copy=False)
+
+
+def draw(n_or_labels: int | np.ndarray, fraction: float, seed: int, stratify: bool | None = None) -> np.ndarray:
+    """As split: whether each sample is held out, bool (samples,)."""
     labels = None if isinstance(n_or_labels, int | np.integer) else np.asarray(n_or_labels)
     if labels is not None and labels.ndim != 1:
         raise InputError(f"class labels to split by must be 1-D, got an array of shape {labels.shape}")
@@ -31,13 +40,11 @@ def split(
     n = int(n_or_labels) if labels is None else len(labels)
     held = held_count(n, fraction)
     random = generator(seed)
-    if labels is None or stratify is False:
-        held_index = random.permutation(n)[:held]
-    else:
-        held_index = _draw_by_class(labels, held, random)
+    if labels is not None and stratify is not False:
+        return _draw_by_class(labels, held, random)
     is_held = np.zeros(n, dtype=bool)
-    is_held[held_index] = True
-    return np.flatnonzero(~is_held).astype(np.int64), np.flatnonzero(is_held).astype(np.int64)
+    is_held[_some(n, held, random)] = True
+    return is_held
 
 
 def train_test_split(
@@ -75,10 +82,34 @@ def generator(seed: int) -> np.random.Generator:
 
 
 def _draw_by_class(labels: np.ndarray, held: int, random: np.random.Generator) -> np.ndarray:
-    class_of, counts = np.unique(labels, return_inverse=True, return_counts=True)[1:]
+    classes, counts = np.unique(labels, return_counts=True)
     shares, remainders = np.divmod(held * counts, len(labels))
     order = random.permutation(len(counts))
     order = order[np.argsort(-remainders[order], kind="stable")]
     shares[order[: held - shares.sum()]] += 1
-    members = np.split(np.argsort(class_of, kind="stable"), np.cumsum(counts)[:-1])
-    return np.concatenate([random.permutation(own)[:share] for own, share in zip(members, shares, strict=True)])
+    first = np.cumsum(counts) - counts
+    is_held = np.zeros(len(labels), dtype=bool)  # class by class
+    for start, count, share in zip(first, counts, shares, strict=True):
+        is_held[start + _some(count, share, random)] = True
+    return np.concatenate(list(_in_order(is_held, labels, classes, first)))
+
+
+def _some(n: int, count: int, random: np.random.Generator) -> np.ndarray:
+    """The first `count` of the numbers 0 to n - 1 in random order."""
+    numbers = np.arange(n, dtype=np.uint32 if n <= 1 << 32 else np.int64)
+    random.shuffle(numbers)
+    return numbers[:count].astype(np.int64)
+
+
+def _in_order(values: np.ndarray, labels: np.ndarray, classes: np.ndarray, first: np.ndarray) -> Iterator[np.ndarray]:
+    """Values that lie class by class, from `first` on, block by block as the labels lie: large sorts take memory."""
+    done = first.copy()
+    for start in range(0, len(labels), BLOCK):
+        number = np.searchsorted(classes, labels[start : start + BLOCK])
+        order = np.argsort(number, kind="stable")
+        counts = np.bincount(number, minlength=len(classes))
+        rank = np.arange(len(number)) - (np.cumsum(counts) - counts)[number[order]]
+        block = np.zeros(len(number), values.dtype)
+        block[order] = values[done[number[order]] + rank]
+        done += counts
+        yield block

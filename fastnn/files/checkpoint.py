@@ -77,7 +77,8 @@ def _describe_loss(loss: losses.Loss | None) -> dict[str, Any] | None:
 def load(path: str | os.PathLike[str], custom: Mapping[str, CustomActivation] | None = None) -> MLP:
     """Read a network. Raises FileError for a missing, foreign, truncated or newer file.
 
-    custom: the users' own activations by name; FileError where one is missing, since a file holds no functions.
+    custom: the users' own activations by name; FileError where one is missing, since a file holds no functions, and
+    InputError for a name that the file does not have.
     """
     source = Path(path)
     given = _own_activations(custom)
@@ -88,15 +89,16 @@ def load(path: str | os.PathLike[str], custom: Mapping[str, CustomActivation] | 
             metadata = file.metadata() or {}
             _check_format(source, metadata)
             described = json.loads(metadata["architecture"])
-            return _build(
-                described, [_activation(source, row["activation"], given) for row in described["layers"]], file
-            )
+            functions = [_activation(source, row["activation"], given) for row in described["layers"]]
+            net = _build(described, functions, file)
     except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
         if isinstance(error, FileError):
             raise
         raise FileError(f"{source} is damaged or no fastnn model: {error}") from error
     except FastnnError as error:
         raise FileError(f"{source} is damaged or no fastnn model: {error}") from error
+    _check_names(source, given, {one.name for one in functions if isinstance(one, CustomActivation)})
+    return net
 
 
 def _check_format(source: Path, metadata: dict[str, str]) -> None:
@@ -114,6 +116,13 @@ def _own_activations(custom: Any) -> dict[str, CustomActivation]:
     if not isinstance(given, Mapping) or not all(isinstance(one, CustomActivation) for one in given.values()):
         raise InputError(f"custom must map names to fastnn.CustomActivation objects, got {custom!r}")
     return dict(given)
+
+
+def _check_names(source: Path, given: dict[str, CustomActivation], needed: set[str]) -> None:
+    """Raises InputError for functions that nothing in the file calls."""
+    if unknown := sorted(map(repr, given.keys() - needed)):
+        wanted = f"needs {', '.join(sorted(map(repr, needed)))}" if needed else "has no custom activations"
+        raise InputError(f"custom has {', '.join(unknown)}, but {source} {wanted}")
 
 
 def _activation(source: Path, described: dict[str, Any], custom: dict[str, CustomActivation]) -> Activation:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from numba.core import caching
 from numba.core.registry import cpu_target
+from numba.core.runtime import rtsys
 from numba.misc.appdirs import AppDirs
 
 
@@ -87,8 +88,11 @@ class PackageCache(caching.FunctionCache):
     _impl_class = _PackageCacheImpl
 
     def load_overload(self, sig, target_context):
+        """As Numba does it, without reading all that it could compile first: loaded code needs its runtime only."""
+        rtsys.initialize(target_context)
         try:
-            return super().load_overload(sig, target_context)
+            with self._guard_against_spurious_io_errors():
+                return self._load_overload(sig, target_context)
         except Exception:  # a truncated or foreign file: whatever unpickling it raises, it is of no use
             self.flush()
             return None

@@ -1,9 +1,9 @@
 """What Python calls: epochs of training, evaluation and prediction, each entered by every thread of a team."""
 
-from fastnn_kernels import norm, output, penalty, stochastic, subnetwork
+from fastnn_kernels import norm, output, parts, penalty, stochastic, subnetwork
 from fastnn_kernels.jit import entry, kernel
 from fastnn_kernels.layout import ACTIVATION, N_OUT, STRIDE, WIDTH, A
-from fastnn_kernels.native import fill, lanes, load, store, sum_lanes
+from fastnn_kernels.native import address, fill, lanes, load, store, sum_lanes
 from fastnn_kernels.native.atomic import fetch_add, load_acquire, store_release
 from fastnn_kernels.noise import NEVER, PER_BATCH, PER_EPOCH
 from fastnn_kernels.optimizer import PENALTY_L1, PENALTY_L2
@@ -25,10 +25,13 @@ from fastnn_kernels.team import (
     raise_flag,
 )
 from fastnn_kernels.work import (
+    KEEP_AFTER,
+    KEPT,
     KEPT_AT,
     LAYERS,
     LOSSES,
     PARAMETERS,
+    PARTS,
     SAMPLES,
     SEED,
     SHUFFLED,
@@ -39,15 +42,24 @@ from fastnn_kernels.work import (
     share,
 )
 
-KEEP_AFTER = 32  # steps between two copies of the weights: they cost a few percent of one step
+
+@kernel
+def _put_in_order(samples, count, is_shuffled, seed, epoch, order):
+    for i in range(count):
+        order[i] = samples[i]
+    if is_shuffled:
+        shuffle(order, count, seed, epoch)
+
+
+@entry
+def new_order(samples, is_shuffled, seed, epoch, order):
+    """The order of an epoch, before which there were `epoch` others: samples, order: int64 (count,)."""
+    _put_in_order(address(samples, 0), samples.size, is_shuffled, seed, epoch, address(order, 0))
 
 
 @kernel
 def _new_order(work, count, epoch):
-    for i in range(count):
-        work.order[i] = work.samples[i]
-    if work.numbers[SHUFFLED]:
-        shuffle(work.order, count, work.numbers[SEED], epoch)
+    _put_in_order(work.samples, count, work.numbers[SHUFFLED] != 0, work.numbers[SEED], epoch, work.order)
 
 
 @kernel
@@ -63,14 +75,14 @@ def _check_share(work, rank, size):
 
 
 @kernel
-def _keep_share(work, rank, size):
-    """This worker's share of copying the parameters, which are good, to where they are kept."""
-    n = lanes(work.params)
+def _keep_share(work, rank, size, half):
+    """This worker's share of copying the parameters to a half of where they are kept."""
+    n, kept = lanes(work.params), work.kept + half * work.numbers[PARAMETERS]
     first, last = share(work.numbers[PARAMETERS] // n, rank, size)
     for i in range(first * n, last * n, n):
-        store(work.kept + i, load(work.params + i))
+        store(kept + i, load(work.params + i))
     if rank == 0:
-        norm.keep(work)
+        norm.keep(work, half)
 
 
 @kernel
@@ -86,7 +98,10 @@ def _epoch(work, small, rank, size, count, batch, t, epoch):
         here = min(batch, count - start)
         if per == PER_BATCH and not subnetwork.take(work, small, rank, size, t + 1, epoch):
             return STOPPED, t, loss
-        state, batch_loss, batch_hits = step(small, rank, size, start, here, t + 1)
+        if work.numbers[PARTS]:
+            state, batch_loss, batch_hits = parts.step(work, rank, size, start, here, t + 1)
+        else:
+            state, batch_loss, batch_hits = step(small, rank, size, start, here, t + 1)
         if state != GOES_ON:
             if per == PER_EPOCH:
                 subnetwork.give_back(work, small, rank, size)
@@ -132,14 +147,15 @@ def _stochastic_epoch(work, rank, size, count, t, sparse):
 def train(rank, size, params, addresses, batch, epochs, epoch, t, history):
     """Train for `epochs` epochs; `epoch` of them and t steps were done before.
 
-    addresses: of work.Arrays; params: one of them, for its dtype; history: float64 (epochs, 4), becomes mean loss,
-    hits, steps that clipped the gradient, and with l1 the share of weights that are 0, of each epoch. words[END] says
-    how it ended, words[EPOCH] and words[PROGRESS] how far it came. After DIVERGED the last good weights are in `kept`.
+    addresses: of work.Arrays; params: one of them, for its dtype; history: float64 (epochs, 5), becomes mean loss,
+    hits, steps that clipped the gradient, with l1 the share of weights that are 0, and the penalty at the end, of each
+    epoch. words[END] says how it ended, words[EPOCH] and words[PROGRESS] how far it came. With numbers[KEEP_AFTER],
+    numbers[KEPT_AT] and numbers[KEPT] say what is in `kept`.
     """
     work = open_work(params, addresses)
     small = open_work(params, work.inner) if work.numbers[SUBNETWORK] != NEVER else work
     count = work.numbers[SAMPLES]
-    kept_at = work.numbers[KEPT_AT]
+    keep_after, kept_at, kept = work.numbers[KEEP_AFTER], work.numbers[KEPT_AT], work.numbers[KEPT]
     sparse = work.numbers[STOCHASTIC] != 0 and stochastic.is_sparse(work, count)
     if work.numbers[STOCHASTIC] and rank == 0:
         stochastic.transpose_all(work)
@@ -156,19 +172,21 @@ def train(rank, size, params, addresses, batch, epochs, epoch, t, history):
             if rank == 0:
                 store_release(work.words + END, state)
             return
-        if t - kept_at >= KEEP_AFTER:
-            _keep_share(work, rank, size)
+        if keep_after != 0 and t - kept_at >= keep_after:
+            kept += 1
             kept_at = t
+            _keep_share(work, rank, size, kept % 2)
             if rank == 0:
-                work.numbers[KEPT_AT] = t  # the others read it as they entered
+                work.numbers[KEPT_AT], work.numbers[KEPT] = kept_at, kept  # the others read them as they entered
         if rank == 0:
             l1, l2 = work.constants[PENALTY_L1], work.constants[PENALTY_L2]
-            history[e, 0] = loss / count + (penalty.cost(work, l1, l2) if l1 + l2 > 0.0 else 0.0)
+            history[e, 0] = loss / count
             history[e, 1] = work.words[HITS]
             work.words[HITS] = 0
             history[e, 2] = work.words[CLIPPED_STEPS]
             work.words[CLIPPED_STEPS] = 0
             history[e, 3] = penalty.share_of_zeros(work) if l1 > 0.0 else 0.0
+            history[e, 4] = penalty.cost(work, l1, l2) if l1 + l2 > 0.0 else 0.0
             store_release(work.words + EPOCH, e + 1)
 
 

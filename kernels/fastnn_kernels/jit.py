@@ -23,9 +23,9 @@ from numba import njit, typeof, types
 from numba.core import compiler
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
-from numba.core.typed_passes import NopythonRewrites
+from numba.core.typed_passes import AnnotateTypes, InlineOverloads, IRLegalization, NopythonRewrites
 from numba.core.typing.templates import AbstractTemplate
-from numba.core.untyped_passes import InlineClosureLikes
+from numba.core.untyped_passes import InlineClosureLikes, InlineInlinables, LiteralUnroll
 from numba.extending import lower_builtin, typeof_impl
 
 from fastnn_kernels.cache import PackageCache
@@ -111,12 +111,25 @@ def _leave(module: Any) -> None:
 
 
 class _KernelCompiler(compiler.CompilerBase):
-    """Numba's passes without those for what no kernel has: closures and array expressions."""
+    """Numba's passes without those for what no kernel has or wants.
+
+    Closures, array expressions, literal_unroll, overloads and njit functions to be inlined before they are typed,
+    variables that own memory, annotated listings.
+    """
+
+    _NEEDLESS = (
+        InlineClosureLikes,
+        NopythonRewrites,
+        LiteralUnroll,
+        InlineInlinables,
+        InlineOverloads,
+        IRLegalization,
+        AnnotateTypes,
+    )
 
     def define_pipelines(self) -> list:
         manager = compiler.DefaultPassBuilder.define_nopython_pipeline(self.state)
-        needless = (InlineClosureLikes, NopythonRewrites)
-        manager.passes = [one for one in manager.passes if one[0] not in needless]
+        manager.passes = [one for one in manager.passes if one[0] not in self._NEEDLESS]
         manager.finalize()
         return [manager]
 

@@ -151,12 +151,18 @@ def parameters(
 
 
 def workspace(
-    layout: Parameters, rows: int, threads: int, stochastic: bool = False, disturbed: Sequence[bool] = ()
+    layout: Parameters,
+    rows: int,
+    threads: int,
+    stochastic: bool = False,
+    disturbed: Sequence[bool] = (),
+    backwards: bool = True,
 ) -> Workspace:
     """Lay out activations, deltas and scratch for passes of up to `rows` rows.
 
     stochastic: for steps of one sample, pad(dtype) of them side by side, with transposed panels. disturbed: whether a
-    layer has noise on its weights, layer by layer.
+    layer has noise on its weights, layer by layer. backwards: whether passes go back through all layers; else only the
+    last one has deltas, which the loss writes.
     """
     dtype, table = layout.dtype, layout.table.copy()
     rows = pad(dtype) if stochastic else round_up(rows, machine.UNIT)
@@ -164,7 +170,8 @@ def workspace(
     count = 0
     for layer in range(len(table)):
         row = table[layer]
-        for column in (A, D) if layer else (A,):
+        has_deltas = layer == len(table) - 1 or (backwards and layer > 0)
+        for column in (A, D) if has_deltas else (A,):
             row[column] = count
             count = _aligned(count + rows * row[STRIDE], dtype)
         row[Z] = row[A]

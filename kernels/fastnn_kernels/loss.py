@@ -22,11 +22,14 @@ from fastnn_kernels.native import (
     max_lanes,
     maximum,
     minimum,
+    pointer,
+    room,
     select,
     store,
     sum_lanes,
 )
-from fastnn_kernels.native.call import call_for_number
+from fastnn_kernels.native.call import call_for_sum
+from fastnn_kernels.team import fail
 
 CODES = {
     "mse": 0,
@@ -94,12 +97,19 @@ def poisson(z, d, n_out, scale):
 
 
 @kernel
-def custom(function, yhat, d, n_out, scale):
-    """The loss at the address `function`: float64 f(yhat, d, n_out) writes its derivatives over the targets in d."""
-    total = call_for_number(function, yhat, d, n_out)
+def custom(words, function, yhat, d, n_out, scale):
+    """The loss at the address `function`: f(yhat, d, n_out, total) writes its derivatives over the targets in d.
+
+    words: the team's, which learn of an exception there.
+    """
+    total = room(pointer(np.float64, words), 1)
+    total[0] = 0.0
+    done = call_for_sum(function, yhat, d, n_out, total)
+    if done < n_out:
+        fail(words, 0, yhat[done], d[done])
     for j in range(0, n_out, lanes(d)):
         store(d + j, select(first_lanes(d, n_out - j), load(d + j) * scale, 0.0))
-    return total
+    return total[0]
 
 
 @kernel

@@ -11,7 +11,7 @@ from fastnn_kernels.jit import kernel
 from fastnn_kernels.layout import ACTIVATION, STRIDE, WIDTH, A, D, Z
 from fastnn_kernels.native import fill, lanes, load, room, select, store
 from fastnn_kernels.rng import GROUP
-from fastnn_kernels.work import SEED, at
+from fastnn_kernels.work import SEED, at, sample_at
 
 # Codes of a layer's noise; those above SAMPLE_CONNECT are noise on its weights that a batch shares: weight_noise.py.
 NONE, DROPOUT, SAMPLE_CONNECT, DROPCONNECT, SHAKEOUT, WHITEOUT_ADDED, WHITEOUT_MULTIPLIED = range(7)
@@ -45,7 +45,7 @@ def drop(work, layer, first, last, now):
     u = room(a, GROUP)
     _fill(u)
     for row in range(first, last):
-        sample = work.order[now.start + row]
+        sample = sample_at(work, now.start + row)
         for j in range(0, width, GROUP):
             if border > 0.0:
                 rng.group(u, j, rng.DROPOUT + layer, sample, now.t, work.numbers[SEED])
@@ -68,7 +68,7 @@ def drop_delta(work, layer, first, last, now):
     u, below = room(a, GROUP), room(a, GROUP)  # random numbers; what g is computed from
     _fill(u)
     for row in range(first, last):
-        sample = work.order[now.start + row]
+        sample = sample_at(work, now.start + row)
         for j in range(0, width, GROUP):
             if border > 0.0:
                 rng.group(u, j, rng.DROPOUT + layer, sample, now.t, work.numbers[SEED])

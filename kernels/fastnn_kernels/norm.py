@@ -252,7 +252,8 @@ def is_finite(work):
 
 
 @kernel
-def keep(work):
-    """Copy the running averages, which are good, to where they are kept."""
-    for i in range(0, work.numbers[RUNNING_SIZE], lanes(work.running)):
-        store(work.kept_running + i, load(work.running + i))
+def keep(work, half):
+    """Copy the running averages to a half of where they are kept."""
+    size = work.numbers[RUNNING_SIZE]
+    for i in range(0, size, lanes(work.running)):
+        store(work.kept_running + (half * size + i), load(work.running + i))

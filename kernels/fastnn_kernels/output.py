@@ -33,6 +33,7 @@ from fastnn_kernels.work import (
     TARGET,
     WEIGHTED,
     at,
+    sample_at,
 )
 
 
@@ -110,7 +111,7 @@ def _general_loss(work, code, yhat, d, n_out, scale):
     if code == HUBER:
         return loss.huber(yhat, d, n_out, work.loss_constants[CONSTANT], scale)
     if code == CUSTOM:
-        return loss.custom(work.numbers[CUSTOM_LOSS], yhat, d, n_out, scale)
+        return loss.custom(work.words, work.numbers[CUSTOM_LOSS], yhat, d, n_out, scale)
     factor = 0.5 if code == HALF_MSE else 1.0
     return loss.squared(yhat, d, n_out, factor, scale)
 
@@ -151,7 +152,7 @@ def losses(work, first, last, start, mean_over):
     for row in range(first, last):
         z = work.space + (at(work, layer, A) + row * stride)
         d = work.space + (at(work, layer, D) + row * stride)
-        sample = work.order[start + row]
+        sample = sample_at(work, start + row)
         _target_row(work, sample, d, n_out, width)
         if not fused:
             activate(act, beta, z, stride, 1, width, n_out)

@@ -1,7 +1,8 @@
 """Activations that take whole rows of a layer: noisy ReLU, whose numbers are drawn by rows, and the users' own.
 
 A user's function is machine code at an address: f(z, a, n) writes n outputs, g(z, d, n) multiplies n deltas by the
-derivative. Calling it once a row lets its loop run long. Both are applied before the output's other work, in the last
+derivative; both return how many they have done, fewer where the user's code raised an exception. Calling it once a row
+lets its loop run long. Both are applied before the output's other work, in the last
 layer too: noisy ReLU's outputs pass through the second max(0, a) of output.py unchanged, and own functions have none.
 """
 
@@ -14,7 +15,8 @@ from fastnn_kernels.native import fill, fma, lanes, load, maximum, sqrt, store
 from fastnn_kernels.native.call import call
 from fastnn_kernels.rng import GROUP, normals
 from fastnn_kernels.rng import NOISY_RELU as STREAM
-from fastnn_kernels.work import SEED, at
+from fastnn_kernels.team import fail
+from fastnn_kernels.work import SEED, at, sample_at
 
 
 @kernel
@@ -61,7 +63,7 @@ def _noisy_relu(work, layer, first, last, now):
     noise = work.space + (at(work, layer, DRAWS) + first // UNIT * room)
     z = work.space + (at(work, layer, A) + first * stride)
     for row in range(first, last):
-        normals(noise, at(work, layer, N_OUT), STREAM + layer, work.order[now.start + row], now.t, seed)
+        normals(noise, at(work, layer, N_OUT), STREAM + layer, sample_at(work, now.start + row), now.t, seed)
         for j in range(0, width, lanes(z)):
             value = load(z + j)
             store(z + j, maximum(fill(z, 0.0), fma(sqrt(sigmoid(value)), load(noise + j), value)))
@@ -71,16 +73,21 @@ def _noisy_relu(work, layer, first, last, now):
 @kernel
 def feed_custom(work, layer, first, last):
     """A from Z by the user's function."""
-    n, stride, function = at(work, layer, N_OUT), at(work, layer, STRIDE), at(work, layer, FUNCTION)
-    for row in range(first, last):
-        offset = row * stride
-        call(function, work.space + (at(work, layer, Z) + offset), work.space + (at(work, layer, A) + offset), n)
+    _call_by_rows(work, layer, at(work, layer, FUNCTION), A, first, last)
 
 
 @kernel
 def delta(work, layer, first, last):
     """D times the user's derivative."""
-    n, stride, function = at(work, layer, N_OUT), at(work, layer, STRIDE), at(work, layer, DERIVATIVE)
+    _call_by_rows(work, layer, at(work, layer, DERIVATIVE), D, first, last)
+
+
+@kernel
+def _call_by_rows(work, layer, function, column, first, last):
+    """The user's function on rows of Z; column: of the table, for where it writes."""
+    n, stride = at(work, layer, N_OUT), at(work, layer, STRIDE)
     for row in range(first, last):
-        offset = row * stride
-        call(function, work.space + (at(work, layer, Z) + offset), work.space + (at(work, layer, D) + offset), n)
+        z = work.space + (at(work, layer, Z) + row * stride)
+        done = call(function, z, work.space + (at(work, layer, column) + row * stride), n)
+        if done < n:
+            fail(work.words, layer, z[done], 0.0)

@@ -14,7 +14,7 @@ from fastnn_kernels.layout import DEPTH, N_IN, STRIDE, WIDTH, A, B, D, W
 from fastnn_kernels.native import fill, fma, lanes, load, room, select, store, sum_lanes
 from fastnn_kernels.noise import BORDER, CONSTANTS, SCALE
 from fastnn_kernels.rng import GROUP
-from fastnn_kernels.work import SEED, at
+from fastnn_kernels.work import SEED, at, sample_at
 
 
 @kernel
@@ -49,7 +49,7 @@ def feed(work, layer, first, last, now):
         for j in range(at(work, layer, N_IN)):
             for k in range(0, width, panel):
                 if k % GROUP == 0:
-                    _draw(work, u, layer, j, k, work.order[now.start + row], now.t)
+                    _draw(work, u, layer, j, k, sample_at(work, now.start + row), now.t)
                 w, factors = _weights(work, layer, j, k), u + k % GROUP
                 for i in range(0, min(panel, width - k), lanes(z)):
                     store(z + (k + i), fma(load(w + i) * load(factors + i), x[j], load(z + (k + i))))
@@ -69,7 +69,7 @@ def delta(work, layer, first, last, now):
             total = fill(d, 0.0)
             for k in range(0, width, panel):
                 if k % GROUP == 0:
-                    _draw(work, u, layer, j, k, work.order[now.start + row], now.t)
+                    _draw(work, u, layer, j, k, sample_at(work, now.start + row), now.t)
                 w, factors = _weights(work, layer, j, k), u + k % GROUP
                 for i in range(0, min(panel, width - k), lanes(d)):
                     total = fma(load(w + i) * load(factors + i), load(d + (k + i)), total)
@@ -92,7 +92,7 @@ def gradient(work, layer, k, rows, column, columns, d, d_stride, one, g):
         for i in range(0, rows * columns, lanes(g)):
             store(g + i, fill(g, 0.0))
     for row in range(one.rows):
-        sample = work.order[one.upcoming - one.rows + row]
+        sample = sample_at(work, one.upcoming - one.rows + row)
         for j in range(rows):
             _draw(work, u, layer, k + j, column, sample, one.t)
             factors, target = u + column % GROUP, g + j * columns

@@ -28,6 +28,7 @@ from fastnn_kernels.work import (
     RUNNING_SIZE,
     SEED,
     at,
+    sample_at,
     scratch,
     share,
 )
@@ -61,7 +62,7 @@ def gather(work, first, last, now):
     n = lanes(out)
     whole = columns - columns % n
     for row in range(first, last):
-        sample = work.order[now.start + row]
+        sample = sample_at(work, now.start + row)
         x = work.X + sample * columns
         if is_augmented:
             room = work.room + first // UNIT * np.int64(work.augment[augment.ROOM_SIZE])
@@ -94,7 +95,8 @@ def feed_hidden(work, first, last, now):
 
 
 @kernel
-def _backward_rows(work, rank, first, last, now):
+def backward_rows(work, rank, first, last, now):
+    """Deltas of all layers below the last, rows first to last; False where the team is told to leave."""
     for layer in range(work.numbers[LAYERS] - 1, 0, -1):
         if not dense.delta(work, layer, first, last, now, scratch(work, rank)):
             return False
@@ -139,7 +141,7 @@ def step(work, rank, size, start, count, t):
             hits += found
             if not finite:
                 raise_flag(work.words)
-            if not _backward_rows(work, rank, first, last, now):
+            if not backward_rows(work, rank, first, last, now):
                 return STOPPED, loss, hits
         if rank == 0:
             decide(work.words)

@@ -34,8 +34,8 @@ from fastnn_kernels.native import (
 )
 from fastnn_kernels.optimizer import learning_rate
 from fastnn_kernels.step import Now, gather
-from fastnn_kernels.team import DIVERGED, GOES_ON, PROGRESS, STOP, STOPPED
-from fastnn_kernels.work import BLOCK, COLUMNS_IN, LAYERS, LOSSES, NORMALIZED, ROWS, SAMPLES, ask_for, at
+from fastnn_kernels.team import DIVERGED, FLAG, GOES_ON, PROGRESS, STOP, STOPPED
+from fastnn_kernels.work import BLOCK, COLUMNS_IN, LAYERS, LOSSES, NORMALIZED, ROWS, SAMPLES, ask_for, at, sample_at
 
 PROBED = 64  # samples that tell how many inputs are 0
 SPARSE = 0.5  # share of inputs that are not 0, below which skipping rows is faster than blocks
@@ -297,7 +297,7 @@ def _not_zero(x, n, indices):
 def _sparse_step(work, start, indices, lr):
     """The step of the sample at position `start` of the order; returns (loss, hits, finite)."""
     columns_in = work.numbers[COLUMNS_IN]
-    x = work.X + work.order[start] * columns_in
+    x = work.X + sample_at(work, start) * columns_in
     count = _not_zero(x, columns_in, indices)
     if start + 1 < work.numbers[SAMPLES]:
         ask_for(work, start + 1)
@@ -323,7 +323,7 @@ def is_sparse(work, samples):
         return False
     columns, probed, found = work.numbers[COLUMNS_IN], min(samples, PROBED), 0
     for i in range(probed):
-        x = work.X + work.samples[i] * columns
+        x = work.X + np.int64(work.samples[i]) * columns
         for k in range(columns):
             found += x[k] != 0
     return found < SPARSE * probed * columns
@@ -345,7 +345,7 @@ def epoch(work, count, t, sparse, indices):
             value, found, finite = _sparse_step(work, start, indices, learning_rate(work.constants, t + 1))
         else:
             value, found, finite = _block(work, start, rows, t)
-        if not finite:
+        if not finite or work.words[FLAG]:
             return DIVERGED, t, loss, hits
         loss += value
         hits += found

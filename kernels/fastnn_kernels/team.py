@@ -14,6 +14,7 @@ from threading import Thread
 import numpy as np
 
 from fastnn_kernels.jit import kernel
+from fastnn_kernels.native import pointer
 from fastnn_kernels.native.atomic import fetch_add, give_way, load_acquire, pause, store_release
 
 SPACING = 16  # words between two that are used: two cache lines, since processors fetch them in pairs
@@ -22,14 +23,17 @@ ARRIVALS = 0 * SPACING  # at barriers, ever
 ABORT = 1 * SPACING  # not 0: leave at once, a worker has failed
 STOP = 2 * SPACING  # not 0: leave at the next step
 DECISION = 3 * SPACING  # what rank 0 saw in STOP before the barrier: all must see the same
-FLAG = 4 * SPACING  # not 0: a loss or a parameter is not finite
+FLAG = 4 * SPACING  # not 0: a loss or a parameter is not finite, or a user's function has failed
 PROGRESS = 5 * SPACING  # steps done in this call
 HITS = 6 * SPACING  # right answers in this epoch
 END = 7 * SPACING  # how the run ended: one of the states below
 EPOCH = 8 * SPACING  # epochs finished in this call
 CLIPPED = 9 * SPACING  # not 0: this step clipped its gradient
 CLIPPED_STEPS = 10 * SPACING  # that did so in this epoch
-WORDS = 11 * SPACING
+FAILURES = 11 * SPACING  # exceptions that users' own functions raised
+FAILED = FAILURES + 1  # whose it was: the number of a layer, 0 for the loss
+ARGUMENTS = FAILURES + 2  # what the function was called with: two float64
+WORDS = 12 * SPACING
 
 GOES_ON, STOPPED, DIVERGED = 0, 1, 2
 
@@ -58,8 +62,19 @@ def meet(words, size):
 
 @kernel
 def raise_flag(words):
-    """Say that something is not finite; all see it after the next barrier."""
+    """Say that something is not finite, or has failed; all see it after the next barrier."""
     store_release(words + FLAG, 1)
+
+
+@kernel
+def fail(words, layer, first, second):
+    """Say that a function of the user raised an exception at these arguments; of several, the first one is kept."""
+    if fetch_add(words + FAILURES, 1) == 0:
+        words[FAILED] = layer
+        arguments = pointer(np.float64, words + ARGUMENTS)
+        arguments[0] = first
+        arguments[1] = second
+    raise_flag(words)
 
 
 @kernel

@@ -19,6 +19,7 @@ from fastnn_kernels.team import CLIPPED, DIVERGED, GOES_ON, STOPPED, meet
 from fastnn_kernels.work import LAYERS, OPTIMIZER, PARAMETERS, at, share
 
 CHUNK = 1024  # elements: a multiple of every vector
+STRETCHES = 4  # of a layer's parameters: weights, bias, gain and shift
 
 
 def chunks(parameters: int) -> int:
@@ -102,6 +103,27 @@ def _update_share(work, rank, size, rates, factor, start, count, is_weight):
 
 
 @kernel
+def stretch(work, layer, which):
+    """(offset, count, whether they are weights) of the parameters of a layer that are updated alike."""
+    width = at(work, layer, WIDTH)
+    if which == 0:
+        return at(work, layer, W), at(work, layer, DEPTH) * width, True
+    if which == 1:
+        return at(work, layer, B), width, False
+    count = width if at(work, layer, NORM) != NO_NORM else 0
+    return at(work, layer, GAMMA if which == 2 else BETA), count, False
+
+
+@kernel
+def update_layers(work, rank, size, rates, factor):
+    """This worker's share of all updates, from the gradient in its vector times `factor`."""
+    for layer in range(1, work.numbers[LAYERS] + 1):
+        for which in range(STRETCHES):
+            start, count, is_weight = stretch(work, layer, which)
+            _update_share(work, rank, size, rates, factor, start, count, is_weight)
+
+
+@kernel
 def update_all(work, rank, size, rates):
     """After the whole gradient lies in its vector and all have met: clip it by its norm, and update.
 
@@ -117,11 +139,5 @@ def update_all(work, rank, size, rates):
         factor = rates.clip_norm / norm
         if rank == 0:
             store_release(work.words + CLIPPED, 1)
-    for layer in range(1, work.numbers[LAYERS] + 1):
-        weights, width = at(work, layer, DEPTH) * at(work, layer, WIDTH), at(work, layer, WIDTH)
-        _update_share(work, rank, size, rates, factor, at(work, layer, W), weights, True)
-        _update_share(work, rank, size, rates, factor, at(work, layer, B), width, False)
-        if at(work, layer, NORM) != NO_NORM:
-            _update_share(work, rank, size, rates, factor, at(work, layer, GAMMA), width, False)
-            _update_share(work, rank, size, rates, factor, at(work, layer, BETA), width, False)
+    update_layers(work, rank, size, rates, factor)
     return GOES_ON if meet(work.words, size) else STOPPED

@@ -29,14 +29,20 @@ SHUFFLED = 13  # whether every epoch has a new order
 SAMPLES = 14  # rows that take part
 STOCHASTIC = 15  # whether steps are of one sample, as stochastic.py does them
 BLOCK = 16  # offset of stochastic.py's scratch in the workspace
-KEPT_AT = 17  # the step after which the weights were last kept
+KEPT_AT = 17  # the step after which the parameters were last kept
 WEIGHTED = 18  # whether samples have weights
 CUSTOM_LOSS = 19  # address of the user's loss, see loss.py
 RUNNING_SIZE = 20  # elements of the running averages; 0 where no layer has batch normalization
 SUBNETWORK = 21  # whether steps are of a part of the network: NEVER, PER_BATCH or PER_EPOCH of noise.py
 STATES = 22  # vectors of state that the optimizer has, where they are
 PASS_ROWS = 23  # rows of a batch that go through the network at once
-NUMBERS = 24
+PARTS = 24  # into which a batch is divided for the workers, see parts.py; 0: into rows of one pass
+SPACE_SIZE = 25  # elements of a workspace; there are as many as threads where batches are divided into parts
+KEEP_AFTER = 26  # steps after which an epoch's end keeps the parameters; 0: it never does
+KEPT = 27  # how often they were kept, the first time not counted: number i lies in half i % 2 of `kept`
+NUMBERS = 28
+
+ROW = np.uint32  # the number of a row of X: shuffles of rng.py reach no further
 
 LABELS, DENSE = 0, 1
 NOTHING, CLASSES, BINARY = 0, 1, 2
@@ -46,14 +52,15 @@ class Arrays(NamedTuple):
     """What Python passes, in this order as addresses. float: the dtype of the network.
 
     table, numbers: int64; betas: float64, a constant per row of the table; constants: float64, see optimizer.py;
-    params, gradient, kept: float, flat; state: float, flat vectors behind each other, as many as the optimizer has, and
-    one more where there is an average; space: float, the workspace; X: float (samples, n_in), C order; shift, scale:
-    float (n_in,); labels: int32 (samples,) and targets: float (samples, n_out), one of them empty; samples: int64, rows
-    of X that take part; order: int64, as long as samples; indices: int64 (n_in,) where steps are of one sample; words:
-    int64, see team.py; loss_constants: float64, see loss.py; weights: float (samples,) where samples have them; norms:
-    float64, norm.CONSTANTS per row of the table; running, kept_running: float, see layout.RUNNING; noise: float64,
-    noise.CONSTANTS per row of the table; inner: int64, addresses of a small network's Arrays, and units: int64, of a
-    small network: see subnetwork.py; augment: float64, basis, room: float, see augment.py.
+    params, gradient: float, flat; kept: float, two such or none; state: float, flat vectors behind each other, as many
+    as the optimizer has, and one more where there is an average; space: float, the workspace; X: float (samples, n_in),
+    C order; shift, scale: float (n_in,); labels: int32 (samples,) and targets: float (samples, n_out), one of them
+    empty; samples: ROW, rows of X that take part; order: ROW, as long, the same array where nothing is shuffled;
+    indices: int64 (n_in,) where steps are of one sample; words: int64, see team.py; loss_constants: float64, see
+    loss.py; weights: float (samples,) where samples have them; norms: float64, norm.CONSTANTS per row of the table;
+    running: float, see layout.RUNNING; kept_running: two of it or none; noise: float64, noise.CONSTANTS per row of the
+    table; inner: int64, addresses of a small network's Arrays, and units: int64, of a small network: see subnetwork.py;
+    augment: float64, basis, room: float, see augment.py.
     """
 
     table: np.ndarray
@@ -147,8 +154,8 @@ def open_work(params, addresses):
         pointer(params, a[11]),
         pointer(np.int32, a[12]),
         pointer(params, a[13]),
-        pointer(np.int64, a[14]),
-        pointer(np.int64, a[15]),
+        pointer(ROW, a[14]),
+        pointer(ROW, a[15]),
         pointer(np.int64, a[16]),
         pointer(np.int64, a[17]),
         pointer(np.float64, a[18]),
@@ -162,6 +169,42 @@ def open_work(params, addresses):
         pointer(np.float64, a[26]),
         pointer(params, a[27]),
         pointer(params, a[28]),
+    )
+
+
+@inline
+def with_buffers(work, space, gradient):
+    """The same Work with another workspace and another gradient."""
+    return Work(
+        work.table,
+        work.numbers,
+        work.betas,
+        work.constants,
+        work.params,
+        work.state,
+        gradient,
+        work.kept,
+        space,
+        work.X,
+        work.shift,
+        work.scale,
+        work.labels,
+        work.targets,
+        work.samples,
+        work.order,
+        work.indices,
+        work.words,
+        work.loss_constants,
+        work.weights,
+        work.norms,
+        work.running,
+        work.kept_running,
+        work.noise,
+        work.inner,
+        work.units,
+        work.augment,
+        work.basis,
+        work.room,
     )
 
 
@@ -184,9 +227,15 @@ def share(count, rank, size):
 
 
 @kernel
+def sample_at(work, position):
+    """The row of X that comes at a position of the order."""
+    return np.int64(work.order[position])
+
+
+@kernel
 def ask_for(work, position):
     """Bring the sample at a position of the order near: a random order gives the processor nothing to guess from."""
     columns = work.numbers[COLUMNS_IN]
-    x = work.X + work.order[position] * columns
+    x = work.X + sample_at(work, position) * columns
     for j in range(0, columns, lanes(x)):
         prefetch(x + j)

@@ -213,6 +213,11 @@ def test_own_functions_in_files(rng, tmp_path):
     for custom in (OWN, {"mine": silu}):
         with pytest.raises(fn.InputError, match=r"fastnn\.CustomActivation"):
             fn.MLP.load(tmp_path / "model", custom=custom)
+    with pytest.raises(fn.InputError, match=r"custom has 'main', 'other', but .*model needs 'mine'"):
+        fn.MLP.load(tmp_path / "model", custom={"other": OWN, "mine": OWN, "main": OWN})
+    fn.MLP([3, 2]).save(tmp_path / "plain")
+    with pytest.raises(fn.InputError, match=r"custom has 'mine', but .*plain has no custom activations"):
+        fn.MLP.load(tmp_path / "plain", custom={"mine": OWN})
 
 
 WRONG = {

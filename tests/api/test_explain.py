@@ -54,7 +54,8 @@ def test_more_to_do_takes_longer():
         (1, "sgd", ["stochastic", "side by side"]),
         (1, "adam", ["minibatch", "Adam"]),
         (128, None, ["minibatch", "Adam"]),
-        (8192, "sgd", ["parts of 1,024 rows", "SGD"]),
+        (2048, "sgd", ["parts of 1,024 rows", "SGD"]),
+        (8192, "sgd", ["16 parts, 128 rows at a time", "SGD"]),
     ],
 )
 def test_the_path_of_a_step(batch, optimizer, words):

@@ -41,8 +41,11 @@ def test_any_number_of_threads_gives_the_same_bits(optimizer, batch_size, penalt
     assert_same_runs(nets, histories)
 
 
-def test_any_number_of_threads_gives_the_same_bits_where_batches_go_in_parts(rng):
-    X, y = labelled(rng, 2 * session.PASS_ROWS + 77)
+@pytest.mark.parametrize(
+    "rows", [2 * session.PASS_ROWS + 77, 2 * session.PARTS * session.PART_ROWS + 5], ids=["passes", "parts"]
+)
+def test_any_number_of_threads_gives_the_same_bits_where_a_batch_is_divided(rows, rng):
+    X, y = labelled(rng, rows)
     nets = [new() for _ in range(3)]
     options = {"batch_size": "full", "epochs": 2, "validation": (X[:130], y[:130])}
     histories = [net.fit(X, y, threads=i, **options, **QUIET) for i, net in enumerate(nets, start=1)]

@@ -32,14 +32,19 @@ def test_the_network_stays_as_it_is(optimizer, batch_size, rng):
     assert result.suggestion in result.rates
 
 
-def test_losses_are_those_of_steps_at_rising_rates(rng):
+@pytest.mark.parametrize("weighted", [False, True])
+def test_losses_are_those_of_steps_at_rising_rates(weighted, rng):
     X, y = problem(rng)
-    net, by_hand = (network(np.random.default_rng(1), SIZES, dtype="float64") for _ in range(2))
-    result = net.find_learning_rate(X, y, lowest=1e-3, highest=1e-1, steps=10, optimizer="sgd", batch_size="full")
+    options = {"batch_size": "full"}
+    if weighted:
+        y = y.argmax(axis=1)
+        options |= {"sample_weight": rng.random(200), "class_weight": "balanced"}
+    output = "softmax" if weighted else "linear"
+    net, by_hand = (network(np.random.default_rng(1), SIZES, output=output, dtype="float64") for _ in range(2))
+    result = net.find_learning_rate(X, y, lowest=1e-3, highest=1e-1, steps=10, optimizer="sgd", **options)
     assert result.rates == pytest.approx(np.geomspace(1e-3, 1e-1, 10))
     losses = [
-        by_hand.fit(X, y, optimizer=fn.SGD(rate), batch_size="full", epochs=1, progress=False).loss[0]
-        for rate in result.rates
+        by_hand.fit(X, y, optimizer=fn.SGD(rate), epochs=1, progress=False, **options).loss[0] for rate in result.rates
     ]
     assert result.losses == pytest.approx(losses, rel=1e-12)
 
@@ -66,6 +71,8 @@ def test_a_suggested_rate_trains(rng):
     [
         ({"lowest": 0.0}, "lowest must be above 0"),
         ({"lowest": 2.0}, "highest must be above lowest"),
+        ({"sample_weight": np.ones(3)}, r"sample_weight must have the shape \(200,\)"),
+        ({"class_weight": "balanced"}, "class_weight needs class labels"),
         ({"steps": 9}, "steps must be a whole number, 10 or more"),
         ({"lowest": 1e20, "highest": 1e30}, "give a lower rate as lowest"),
     ],

@@ -40,12 +40,12 @@ def cosine(end, floor=0.0, warm_up=0.0):
     return lambda e: floor + (1 - floor) * (1 + math.cos(math.pi * min((e - warm_up) / (end - warm_up), 1))) / 2
 
 
-def one_cycle(epochs, start, peak, end):
+def one_cycle(epochs, start, peak, end, anneal="cosine"):
     """PyTorch's OneCycleLR, its two phases from step 0 to `top` and from there to the last step."""
     last, top = epochs * STEPS - 1, peak * epochs * STEPS - 1
 
     def between(a, b, part):
-        return b + (a - b) / 2 * (1 + math.cos(math.pi * part))
+        return b + (a - b) / 2 * (1 + math.cos(math.pi * part)) if anneal == "cosine" else (b - a) * part + a
 
     def factor(e):
         step = e * STEPS
@@ -68,6 +68,7 @@ FORMULAS = {
     "cosine to a floor": (fn.schedules.Cosine(floor=0.2), cosine(6, 0.2), 0.0),
     "one cycle": ("one_cycle", one_cycle(6, 1 / 25, 0.3, 1 / 25e4), 0.0),
     "another cycle": (fn.OneCycle(0.1, 0.5, 0.01), one_cycle(6, 0.1, 0.5, 0.01), 0.0),
+    "along lines": (fn.OneCycle(0.1, 0.4, 0.01, anneal="linear"), one_cycle(6, 0.1, 0.4, 0.01, "linear"), 0.0),
     "cosine that ends before": (fn.schedules.Cosine(4, warm_up=1), cosine(4, warm_up=1), 1.0),
 }
 
@@ -90,9 +91,10 @@ def test_a_cosine_without_an_end_begins_anew():
     assert rates(3, "cosine", fits=2) == pytest.approx([*once, *once], abs=1e-12)
 
 
-def test_the_first_rates_of_one_cycle_by_hand():
+@pytest.mark.parametrize("anneal", ["cosine", "linear"])
+def test_the_first_rates_of_one_cycle_by_hand(anneal):
     """10 steps, peak at step 2: 1/25, half way, 1, then 7 steps down to 0."""
-    schedule = fn.OneCycle(end=0.0)
+    schedule = fn.OneCycle(end=0.0, anneal=anneal)
     net, seen = fn.MLP([1, 1], dtype="float64"), [0.0]
 
     class Watch(fn.Callback):
@@ -103,6 +105,8 @@ def test_the_first_rates_of_one_cycle_by_hand():
     net.fit(X, y, loss="mae", optimizer=fn.SGD(1.0), schedule=schedule, epochs=10, callbacks=Watch(), progress=False)
     steps = np.diff(seen)
     assert steps[:3] == pytest.approx([0.04, 0.52, 1.0])
+    if anneal == "linear":
+        assert steps[3:] == pytest.approx(np.arange(6, -1, -1) / 7, abs=1e-6)
     assert steps[-1] == pytest.approx(0.0, abs=1e-9)
 
 
@@ -130,6 +134,7 @@ def test_reduce_on_plateau():
     ("make", "parts"),
     [
         (lambda: fn.OneCycle(warm_up=1), ["warm_up must be 0", "got 1"]),
+        (lambda: fn.OneCycle(anneal="cos"), ["anneal", '"cosine" or "linear"', "got 'cos'"]),
         (lambda: fn.OneCycle(peak=1), ["peak", "below 1", "got 1"]),
         (lambda: fn.ReduceOnPlateau(1.0), ["factor", "below 1", "got 1.0"]),
         (lambda: fn.ReduceOnPlateau(patience=-1), ["patience", "0 or more", "got -1"]),

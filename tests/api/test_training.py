@@ -67,6 +67,20 @@ def test_batches_longer_than_a_pass(rng, monkeypatch):
     assert_trains_as_the_oracle(net, X, y, batches, rng, {"lr": 0.1}, batch_size=70, epochs=3, shuffle=False)
 
 
+@pytest.mark.parametrize("rows", [101, 72])  # after the first batch 31 rows, or fewer than parts
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("clip", [None, fn.ClipNorm(1e9)])
+def test_batches_that_are_divided_into_parts(rows, threads, clip, rng, monkeypatch):
+    monkeypatch.setattr(fn.session, "PARTS", 4)
+    monkeypatch.setattr(fn.session, "PART_ROWS", 8)
+    net = network(rng, SIZES, activation="tanh", dtype="float64")
+    assert fn.session.division(net, 70) == (4, 8)
+    X, y = data(rng, (rows, 5)), data(rng, (rows, 3))
+    batches = [np.arange(70), np.arange(70, rows)] * 3
+    options = {"batch_size": 70, "epochs": 3, "shuffle": False, "threads": threads, "clip": clip}
+    assert_trains_as_the_oracle(net, X, y, batches, rng, {"lr": 0.1}, **options)
+
+
 def test_xor():
     X, y = np.array([[0, 0], [0, 1], [1, 0], [1, 1]]), np.array([0, 1, 1, 0])
     net = fn.MLP([2, 8, 2], activation="tanh", output="softmax")

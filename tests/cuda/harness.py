@@ -11,7 +11,7 @@ from fastnn_kernels import layout, optimizer, work
 from fastnn_kernels import loss as loss_kernels
 from fastnn_kernels.cuda import work as device_work
 from fastnn_kernels.cuda.driver import cuda
-from fastnn_kernels.cuda.work import COUNT, DEVICE, TRAINING, Pass, T, Work, dtype_of, workspace
+from fastnn_kernels.cuda.work import BATCH, COUNT, DEVICE, TRAINING, Pass, T, Work, dtype_of, workspace
 from fastnn_kernels.noise import CONSTANTS as NOISE_CONSTANTS
 from fastnn_kernels.noise import SAMPLE_CONNECT
 from fastnn_kernels.norm import CONSTANTS as NORM_CONSTANTS
@@ -38,14 +38,14 @@ def make(
     codes = [0] * layers if noises is None else list(noises)
     space = workspace(parameters, rows, [splits] * layers, [code > SAMPLE_CONNECT for code in codes])
     space.table[1:, layout.NOISE] = codes
-    given = np.zeros(work.NUMBERS, np.int64)
+    given = np.zeros(device_work.NUMBERS, np.int64)
     given[work.LAYERS], given[work.ROWS], given[work.LOSSES] = layers, rows, space.losses
     given[work.PARAMETERS], given[work.COLUMNS_IN], given[work.SAMPLES] = parameters.count, sizes[0], rows
     given[work.SEED], given[work.RUNNING_SIZE] = seed, parameters.running
     for index, number in (numbers or {}).items():
         given[index] = number
     now = np.zeros(device_work.NOW, np.int64)
-    now[T], now[COUNT], now[TRAINING] = 1, rows, 1
+    now[T], now[COUNT], now[BATCH], now[TRAINING] = 1, rows, rows, 1
     fields: dict[str, np.ndarray] = {
         "table": space.table.ravel(),
         "numbers": given,
@@ -83,6 +83,14 @@ def block(one: Pass, layer: int, column: int) -> np.ndarray:
     start = one.at(layer, column)
     flat = one.work.space.copy_to_host()[start : start + one.rows * stride]
     return flat.reshape(one.rows, stride)[:, :n]
+
+
+def put(one: Pass, layer: int, column: int, values: np.ndarray) -> None:
+    """Write a block of a layer, (rows, n) as `block` gives it."""
+    stride, n, start = one.at(layer, layout.STRIDE), one.at(layer, layout.N_OUT), one.at(layer, column)
+    flat = one.work.space.copy_to_host()
+    flat[start : start + one.rows * stride].reshape(one.rows, stride)[:, :n] = values
+    one.work.space.copy_to_device(flat)
 
 
 def weight(one: Pass, layer: int, flat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -49,6 +49,17 @@ def test_a_second_process_reads(filled):
     assert use(filled)[1:] == (READ, "")
 
 
+def test_reading_does_not_load_what_only_compiling_needs(filled):
+    modules = python(USE + "import sys\nprint(*sys.modules)", FASTNN_CACHE_DIR=filled).stdout.splitlines()[-1].split()
+    assert "numba.core.dispatcher" in modules
+    assert "numba.np.linalg" not in modules
+
+
+def test_functions_of_the_user_compile_after_reading(filled):
+    user = USE + "from numba import njit\nprint(njit(lambda a: np.sort(a)[0] + np.cumsum(a)[1])(np.arange(1.0, 3.0)))"
+    assert python(user, FASTNN_CACHE_DIR=filled).stdout.splitlines()[1:] == [READ, "4.0"]
+
+
 @pytest.mark.parametrize("suffix", [".nbi", ".nbc"])
 def test_a_truncated_file_is_compiled_again_and_replaced(copied, suffix):
     base, files = copied

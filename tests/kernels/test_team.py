@@ -122,6 +122,28 @@ def test_a_flag_is_seen_by_all_at_the_same_step(size):
     assert state.tolist() == [team.DIVERGED] * size
 
 
+@njit(**FLAGS)
+def failing(rank, size, words, count, seen):
+    """Everybody fails `count` times, each time at other arguments, and sees what follows."""
+    w = address(words, 0)
+    for i in range(count):
+        team.fail(w, rank + 1, np.float32(i + 0.5), -1.5 * (rank + 1))
+    if team.meet(w, size):
+        seen[rank] = team.agreed(w)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_one_failure_of_many_is_kept_whole(size):
+    words, seen = new_words(), np.zeros(size, np.int64)
+    with Team(size) as workers:
+        workers.run(failing, words, words, 100, seen)
+    assert seen.tolist() == [team.DIVERGED] * size
+    assert words[team.FAILURES] == 100 * size
+    layer, arguments = words[team.FAILED], words[team.ARGUMENTS : team.ARGUMENTS + 2].view(np.float64)
+    assert 1 <= layer <= size
+    assert arguments.tolist() == [0.5, -1.5 * layer]
+
+
 @pytest.mark.parametrize("size", SIZES)
 def test_interrupt_while_polling_leaves_nobody_behind(size):
     def poll(words):

@@ -4,6 +4,7 @@ Kernels import `cuda` from here and are decorated here:
 
 @device   an inner function, inlined into the kernels that call it
 @kernel   what the host launches: kernel[blocks, threads, stream](*args)
+ported    the inner function of the processor's kernel, where that is plain arithmetic of numbers: one source for both
 
 Indices are uint32: a product then needs a fifth fewer registers and half the instructions. A constant that stands
 beside one is np.uint32 too, since uint32 + int is int64. Numbers of the network's dtype are made by
@@ -13,15 +14,35 @@ beside one is np.uint32 too, since uint32 + int is int64. Numbers of the network
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from types import FunctionType
 from typing import Any
 
+import numba.cuda
 import numpy as np
-from numba import cuda
 from numba.core import config
+
+from fastnn_kernels.jit import Kernel
 
 IS_SIMULATED = bool(config.ENABLE_CUDASIM)  # NUMBA_ENABLE_CUDASIM: blocks run one after the other, in Python
 
 SIMULATED_PROCESSORS = 2
+
+
+class _Simulated:
+    """`cuda` in the simulator: what a kernel sees while one runs, else what the host sees.
+
+    The simulator itself swaps the name in the globals of each function that is called, for all threads of a block at
+    once: a thread that returns would take it from one that has not.
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(_running() or numba.cuda, name)
+
+
+if IS_SIMULATED:
+    from numba.cuda.simulator.kernel import _get_kernel_context as _running
+
+cuda: Any = _Simulated() if IS_SIMULATED else numba.cuda
 
 
 @dataclass(frozen=True)
@@ -39,8 +60,20 @@ KERNELS: dict[str, Compiled] = {}  # all that the host launches, by module and n
 
 def device(function: Callable) -> Any:
     """An inner function."""
-    options = {} if IS_SIMULATED else {"forceinline": True}
-    return cuda.jit(device=True, **options)(function)
+    return function if IS_SIMULATED else cuda.jit(device=True, forceinline=True)(function)
+
+
+def ported(kernel: Kernel, instead: dict[str, Any] | None = None) -> Any:
+    """A processor's kernel and the kernels that it calls by name, as inner functions of the device.
+
+    instead: functions of the device, by the names of kernels that they take the place of.
+    """
+    function, own = kernel.__wrapped__, dict(instead or {})
+    for name in set(function.__code__.co_names) - set(own):
+        called = function.__globals__.get(name)
+        if isinstance(called, Kernel):
+            own[name] = ported(called, instead)
+    return device(FunctionType(function.__code__, function.__globals__ | own, function.__name__))
 
 
 def kernel(function: Callable, key: str = "", limits: tuple[int, ...] = (), dtype: Any = None) -> Any:

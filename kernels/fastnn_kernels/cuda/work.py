@@ -5,13 +5,13 @@ Layers and their columns are those of layout.py, for the tiling DEVICE, in uint3
 device: a step is the same launches every time, so that it can be recorded once and replayed.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastnn_kernels import layout
-from fastnn_kernels.activation import NOISY_RELU, needs_z
+from fastnn_kernels import layout, work
+from fastnn_kernels.activation import needs_z
 from fastnn_kernels.cuda.driver import device
 from fastnn_kernels.cuda.native import fixed
 from fastnn_kernels.layout import BATCH_NORM, DEPTH, NORM, Parameters, Tiling
@@ -31,7 +31,16 @@ T = 0  # the number of the step, from 1
 START = 1  # position in the order of row 0
 COUNT = 2  # rows of this pass
 TRAINING = 3  # whether there is noise
-NOW = 4
+EPOCH = 4  # epochs done before
+BATCH = 5  # rows of the batch, over which losses and gradients are averaged
+DONE = 6  # of them in passes before this one
+FIRST = 7  # position in the order of the first sample that the device has, where it has not all
+NOW = 8
+
+# Indices of `numbers` behind those of ../work.py.
+BATCH_SIZE = work.NUMBERS  # rows of a batch, the last one of an epoch may be shorter
+STREAMED = work.NUMBERS + 1  # whether the device has samples in their order, from now[FIRST] on
+NUMBERS = work.NUMBERS + 2
 
 # Indices of `words`, int64: a run's progress.
 FLAG = 0  # not 0: something is not finite; parameters stay as they are from then on
@@ -44,7 +53,9 @@ WORDS = 5
 # Indices of `sums`, float64.
 LOSS = 0  # of the rows of this epoch
 FACTOR = 1  # on the gradient, where its norm is clipped
-SUMS = 2  # behind them: the sums that the norm is made of
+COST = 2  # of the penalty
+ZEROS = 3  # the share of the weights that are 0
+SUMS = 4  # behind them: flat.sums sums, one a block of a loop over all parameters
 
 
 class Work(NamedTuple):
@@ -59,34 +70,34 @@ class Work(NamedTuple):
     augment: real, basis: real, see augment.py.
     """
 
-    table: object
-    numbers: object
-    now: object
-    words: object
-    sums: object
-    rates: object
-    constants: object
-    betas: object
-    params: object
-    gradient: object
-    kept: object
-    state: object
-    space: object
-    X: object
-    shift: object
-    scale: object
-    labels: object
-    targets: object
-    weights: object
-    order: object
-    loss_constants: object
-    norms: object
-    running: object
-    kept_running: object
-    noise: object
-    units: object
-    augment: object
-    basis: object
+    table: Any
+    numbers: Any
+    now: Any
+    words: Any
+    sums: Any
+    rates: Any
+    constants: Any
+    betas: Any
+    params: Any
+    gradient: Any
+    kept: Any
+    state: Any
+    space: Any
+    X: Any
+    shift: Any
+    scale: Any
+    labels: Any
+    targets: Any
+    weights: Any
+    order: Any
+    loss_constants: Any
+    norms: Any
+    running: Any
+    kept_running: Any
+    noise: Any
+    units: Any
+    augment: Any
+    basis: Any
 
 
 _DTYPES: dict[str, Any] = {"table": np.uint32, "order": np.uint32, "units": np.uint32, "labels": np.int32}
@@ -102,6 +113,12 @@ def dtype_of(field: str, real: np.dtype) -> np.dtype:
 def at(work, layer, column):
     """An entry of the layer table, uint32; layer: uint32."""
     return fixed(work.table, np.uint32(layer * _COLUMNS + np.uint32(column)))
+
+
+@device
+def data_row(work, position):
+    """Where the sample at a position of the order lies in X, labels, targets and weights; both uint32."""
+    return position - np.uint32(work.now[FIRST]) if work.numbers[STREAMED] != 0 else work.order[position]
 
 
 @dataclass(frozen=True)
@@ -129,16 +146,15 @@ def workspace(
     for layer, row in enumerate(table):
         block = rows * int(row[layout.STRIDE])
         row[layout.A] = places.take(block)
-        keeps_z = needs_z(row[layout.ACTIVATION]) or row[layout.ACTIVATION] == NOISY_RELU
-        row[layout.Z] = places.take(block) if keeps_z else row[layout.A]
+        row[layout.Z] = places.take(block) if needs_z(row[layout.ACTIVATION]) else row[layout.A]
         if layer == 0:
             continue
         row[SIZE] = row[DEPTH] * row[layout.WIDTH] + row[layout.WIDTH]
         if row[NORM]:
             row[SIZE] = row[layout.BETA] + row[layout.WIDTH] - row[layout.W]
             row[layout.XHAT] = places.take(block)
-            batch, each = layout.BATCH_STATS * int(row[layout.WIDTH]), layout.LAYER_STATS * rows
-            row[layout.STATS] = places.take(batch if row[NORM] == BATCH_NORM else each)
+            width = int(row[layout.WIDTH])
+            row[layout.STATS] = places.take(layout.BATCH_STATS * width if row[NORM] == BATCH_NORM else rows + 2 * width)
         if disturbed is not None and disturbed[layer - 1]:
             row[layout.NOISY] = places.take((int(row[DEPTH]) + 1) * int(row[layout.WIDTH]))
             row[layout.FACTORS] = places.take(int(row[DEPTH]) * int(row[layout.WIDTH]))
@@ -168,7 +184,8 @@ class Pass:
 
     work: the arrays on the device; table: int64 (layers + 1, COLUMNS) and numbers: int64, the same as on the device;
     constants: float64, optimizer.py's, as they are at the start; noise: real (layers + 1, noise.CONSTANTS); rows: of
-    the largest pass: grids are made for it, and kernels look at now[COUNT] for the rows of this one; stream: of CUDA.
+    the largest pass: grids are made for it, and kernels look at now[COUNT] for the rows of this one; stream: of CUDA;
+    is_augmented: whether samples are changed in training.
     """
 
     work: Work
@@ -178,6 +195,16 @@ class Pass:
     noise: np.ndarray
     rows: int
     stream: object
+    is_augmented: bool = False
+
+    @property
+    def has_parts(self) -> bool:
+        """Whether a batch takes several passes, whose gradients are added up before the update."""
+        return bool(self.numbers[BATCH_SIZE] > self.numbers[work.PASS_ROWS])
+
+    def on(self, stream: object) -> "Pass":
+        """The same on another stream."""
+        return replace(self, stream=stream)
 
     def at(self, layer: int, column: int) -> int:
         """An entry of the layer table."""

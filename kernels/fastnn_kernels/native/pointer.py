@@ -1,7 +1,7 @@
 """Typed addresses: what inner kernels take instead of arrays, which would count references at every call.
 
 p = address(array, offset)    the address of element `offset` of a C-contiguous array
-p = pointer(like, number)     the address given as a number, to elements of the dtype of `like`
+p = pointer(like, place)      the address given as a number or another pointer, to elements of the dtype of `like`
 p + n                         n elements further
 p[i], p[i] = x                element i, no bounds check
 """
@@ -51,17 +51,22 @@ def address(typingctx, array, offset):
 
 
 @intrinsic
-def pointer(typingctx, like, number):
-    """A numeric address (ndarray.ctypes.data) as a pointer; like: an array, a pointer, or a NumPy scalar type."""
-    if not hasattr(like, "dtype") or not isinstance(number, types.Integer):
+def pointer(typingctx, like, place):
+    """A numeric address (ndarray.ctypes.data), or another pointer, as a pointer to other elements.
+
+    like: an array, a pointer, or a NumPy scalar type.
+    """
+    if not hasattr(like, "dtype") or not isinstance(place, types.Integer | Pointer):
         return None
     out = Pointer(like.dtype)
 
     def codegen(context, builder, sig, args):
-        value = _index(context, builder, args[1], sig.args[1])
-        return builder.inttoptr(value, context.get_value_type(out))
+        kind = context.get_value_type(out)
+        if isinstance(sig.args[1], Pointer):
+            return builder.bitcast(args[1], kind)
+        return builder.inttoptr(_index(context, builder, args[1], sig.args[1]), kind)
 
-    return out(like, number), codegen
+    return out(like, place), codegen
 
 
 @intrinsic(prefer_literal=True)
