@@ -14,6 +14,7 @@ from fastnn import losses, norms
 from fastnn.cuda_session import (
     DeviceSession,
     Learning,
+    check_room,
     moved,
     moved_running,
     open_session,
@@ -51,7 +52,7 @@ def find() -> memory.Device:
     except memory.UnavailableError as error:
         if error.reason is Reason.NO_PACKAGE:
             raise MissingExtraError("numba-cuda", "cuda", 'device="cuda"') from error
-        detail = f" ({error.detail.strip()})" if error.detail else ""
+        detail = f" ({' '.join(error.detail.split())})" if error.detail else ""
         advice = ADVICE[error.reason]
         raise DeviceError(f'device="cuda" cannot be used: {error.reason.value}{detail}. {advice}') from error
 
@@ -129,7 +130,12 @@ class Cuda:
     def __init__(self) -> None:
         self.device = find()
 
-    def check(self, net: MLP, loss_: Loss) -> None:
+    def check(self, net: MLP, job: Job) -> None:
+        self._check_functions(net, job.settings.loss)
+        with reported():
+            check_room(net, job, _reserve(net, job))
+
+    def _check_functions(self, net: MLP, loss_: Loss) -> None:
         """Raises InputError for what the device does not know."""
         own = [layer.function.label for layer in net.layers if layer.function.code == activation.CUSTOM]
         own += [type(loss_).__name__] if loss_.code == loss.CUSTOM else []
@@ -140,11 +146,10 @@ class Cuda:
             )
 
     def trainer(self, net: MLP, job: Job, report: Callable[[str], None]) -> Training:
-        self.check(net, job.settings.loss)
         return Training(net, job, self.device)
 
     def evaluate(self, net: MLP, part: Part, loss: Loss) -> tuple[float, float | None]:
-        self.check(net, loss)
+        self._check_functions(net, loss)
         with reported():
             opened, part = _open_to_look(net, part, loss)
             return _measured(opened, part, net)
@@ -156,7 +161,7 @@ class Cuda:
         return self._look(net, part, losses.natural(net.layers[-1].function), layer, activated)
 
     def _look(self, net: MLP, part: Part, loss: Loss, layer: int, activated: bool) -> np.ndarray:
-        self.check(net, loss)
+        self._check_functions(net, loss)
         out = np.empty((len(part), net.sizes[layer]), net.dtype)
         with reported():
             opened, part = _open_to_look(net, part, loss)
@@ -167,7 +172,7 @@ class Cuda:
         return out
 
     def gradient(self, net: MLP, part: Part, loss: Loss) -> np.ndarray:
-        self.check(net, loss)
+        self._check_functions(net, loss)
         part = _compact(part)
         with reported():
             opened = open_session(net, part, loss, len(part), takes_gradient=True)
@@ -219,18 +224,25 @@ def _measured(opened: DeviceSession, part: Part, net: MLP) -> tuple[float, float
     return total / len(part), part.targets.share_of_hits(hits, len(part), net.n_out)
 
 
+def _reserve(net: MLP, job: Job) -> int:
+    """About the bytes that validation needs beside a fit, its data piece by piece."""
+    if job.validation is None:
+        return 0
+    rows = min(len(job.validation), EVALUATION_ROWS)
+    values = rows * (sum(net.sizes) + 2 * net.n_in) + net.layout.count
+    return 2 * values * net.dtype.itemsize
+
+
 class Training:
     """See engine.Trainer."""
 
     def __init__(self, net: MLP, job: Job, device: memory.Device) -> None:
         settings, state = job.settings, net.fitted.optimizer
-        constants = settings.constants(len(job.training), state.steps)
-        learning = Learning(settings, constants, len(state.values) // net.layout.count)
-        self._net, self._job, self._state = net, job, state
+        learning, reserve = Learning.of(job, state.steps), _reserve(net, job)
+        self._net, self._state = net, state
         self.label, self.words = device.name, team.new_words()
         self._stack, self._is_over = ExitStack(), False
         with reported():
-            reserve = _Validation.bytes(net, job.validation) if job.validation is not None else 0
             self._opened = open_session(
                 net, job.training, settings.loss, settings.batch, learning=learning, reserve=reserve
             )
@@ -330,13 +342,6 @@ class _Validation:
         source = trained.source if is_there and isinstance(trained.source, Resident) else None
         rows = min(len(part), EVALUATION_ROWS)
         self._opened = open_session(net, part, job.settings.loss, rows, source=source, stream=trained.main.stream)
-
-    @staticmethod
-    def bytes(net: MLP, part: Part) -> int:
-        """About what it needs, its data piece by piece."""
-        rows = min(len(part), EVALUATION_ROWS)
-        values = rows * (sum(net.sizes) + 2 * net.n_in) + net.layout.count
-        return 2 * values * net.dtype.itemsize
 
     def measure(self) -> tuple[float, float | None]:
         """With the average of the weights where there is one."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from fastnn import description, norms, session, subnetwork
 from fastnn.augment import Plan
-from fastnn.job import Part, Settings
+from fastnn.job import Job, Part, Settings
 from fastnn.losses import Loss
 from fastnn.subnetwork import Shrunk
 from fastnn_kernels import layout, optimizer, work
@@ -48,6 +48,13 @@ class Learning:
     settings: Settings
     constants: np.ndarray
     vectors: int
+
+    @classmethod
+    def of(cls, job: Job, steps: int) -> Learning:
+        """A fit after so many steps."""
+        settings = job.settings
+        vectors = optimizer.states(settings.optimizer.code) + (settings.average is not None)
+        return cls(settings, settings.constants(len(job.training), steps), vectors)
 
     @property
     def keeps_gradient(self) -> bool:
@@ -104,21 +111,22 @@ def open_session(
     folded into their weights. Raises budget.TooLargeError.
     """
     plan = _Plan(net, part, loss, learning, takes_gradient)
+    room = plan.room(batch, source is None, reserve)
     stream = memory.new_stream() if stream is None else stream
-    fields = description.fields(net, part, loss)
-    samples = {name: fields[name] for name in data.FIELDS}
-    needs = plan.needs(samples, source is None, reserve)
-    rows = batch if learning is None else learning.settings.minibatch
-    is_whole = plan.trains and norms.has_batch_norm(net)
-    room = budget.plan(needs, rows, is_whole, memory.free_bytes())
     if source is None:
-        source = _source(samples, net.dtype, room.piece, stream)
-    return plan.build(fields, room.rows, batch, source, stream)
+        source = _source(plan.samples, net.dtype, room.piece, stream)
+    return plan.build(room.rows, batch, source, stream)
+
+
+def check_room(net: MLP, job: Job, reserve: int) -> None:
+    """Raises budget.TooLargeError where a fit would not fit, `reserve` bytes being left over."""
+    plan = _Plan(net, job.training, job.settings.loss, Learning.of(job, 0), False)
+    plan.room(job.settings.batch, True, reserve)
 
 
 def _source(samples: dict[str, np.ndarray], real: np.dtype, piece: int | None, stream: Any) -> Source:
     if piece is not None:
-        return Streamed(samples, piece, stream)
+        return Streamed(samples, min(piece, len(samples["X"])), stream)
     return Resident({name: memory.upload(array, dtype_of(name, real), stream) for name, array in samples.items()})
 
 
@@ -127,6 +135,8 @@ class _Plan:
 
     def __init__(self, net: MLP, part: Part, loss: Loss, learning: Learning | None, takes_gradient: bool) -> None:
         self.net, self.part, self.loss, self.learning = net, part, loss, learning
+        self.fields = description.fields(net, part, loss)
+        self.samples = {name: self.fields[name] for name in data.FIELDS}
         self.trains = learning is not None or takes_gradient
         self.parameters = parameters(net)
         self.codes, self.noise = description.noises(net, learning is not None)
@@ -141,14 +151,19 @@ class _Plan:
         codes = [layer.function.code for layer in self.net.layers]
         return layout.parameters(self.small.sizes, codes, self.net.dtype, None, device.DEVICE)
 
-    def needs(self, samples: dict[str, np.ndarray], moves_data: bool, reserve: int) -> budget.Needs:
-        """Bytes. moves_data: whether samples are not on the device yet."""
+    def room(self, batch: int, moves_data: bool, reserve: int) -> budget.Budget:
+        """What fits, for batches of so many rows. moves_data: whether samples are not on the device yet."""
+        rows = batch if self.learning is None else self.learning.settings.minibatch
+        is_whole = self.trains and norms.has_batch_norm(self.net)
+        return budget.plan(self._needs(moves_data, reserve), rows, is_whole, memory.free_bytes())
+
+    def _needs(self, moves_data: bool, reserve: int) -> budget.Needs:
         size, count = self.net.dtype.itemsize, len(self.part.X)
         vectors = 2 + (1 + self.learning.vectors if self.learning is not None else 0)  # with room for a gradient
         fixed = vectors * self.parameters.count
         if self.small is not None and self.learning is not None:
             fixed += (2 + self.learning.vectors) * self.small_parameters.count
-        sample = sum(array.nbytes for array in samples.values()) // count if moves_data else 0
+        sample = sum(array.nbytes for array in self.samples.values()) // count if moves_data else 0
         return budget.Needs(fixed * size + reserve, sample, count, 4 * len(self.part), self._workspace_bytes)
 
     def _workspace_bytes(self, rows: int) -> int:
@@ -169,12 +184,12 @@ class _Plan:
             space.table[space.table[:, layout.NORM] == layout.BATCH_NORM, layout.NORM] = layout.NO_NORM
         return space
 
-    def build(self, fields: dict[str, np.ndarray], rows: int, batch: int, source: Source, stream: Any) -> DeviceSession:
+    def build(self, rows: int, batch: int, source: Source, stream: Any) -> DeviceSession:
         space = self.workspace(self.parameters, self.codes, max(rows, stochastic.ROWS))
         numbers = self._numbers(space, rows, batch, isinstance(source, Streamed))
         constants = np.zeros(optimizer.CONSTANTS) if self.learning is None else self.learning.constants
         keeps_gradient = self.keeps_gradient or batch > rows
-        values = self._values(fields, space, keeps_gradient)
+        values = self._values(space, keeps_gradient)
         whole = _upload(values | {"numbers": numbers, "constants": constants}, self.net.dtype, stream)
         is_augmented = self.learning is not None and self.learning.settings.augment is not None
         passes = [
@@ -199,13 +214,13 @@ class _Plan:
             numbers[work.SUBNETWORK] = self.small.per
         return numbers
 
-    def _values(self, fields: dict[str, np.ndarray], space: Workspace, keeps_gradient: bool) -> dict[str, Any]:
+    def _values(self, space: Workspace, keeps_gradient: bool) -> dict[str, Any]:
         """Fields of Work, but the samples: arrays, or numbers of elements of those that are 0, as padding must be."""
         count, plan = self.parameters.count, Plan.none(self.net.dtype)
         learns = self.learning is not None
         if self.learning is not None and self.learning.settings.augment is not None:
             plan = self.learning.settings.augment.plan(self.net.n_in, self.net.dtype, 0)
-        return {name: array for name, array in fields.items() if name not in data.FIELDS} | {
+        return {name: array for name, array in self.fields.items() if name not in data.FIELDS} | {
             "table": space.table,
             "now": device.NOW,
             "words": device.WORDS,

@@ -67,6 +67,9 @@ class Trainer(Protocol):
 class Engine(Protocol):
     """A device. Parts and losses are checked; parameters are those of the network, wherever the work is done."""
 
+    def check(self, net: MLP, job: Job) -> None:
+        """Before a fit changes anything: raises InputError for what the device does not know, and DeviceMemoryError."""
+
     def trainer(self, net: MLP, job: Job, report: Callable[[str], None]) -> Trainer:
         """Lay out a fit. report: is told what takes seconds."""
 

@@ -213,6 +213,7 @@ class MLP:
         )
         job = Reader(self, fitted).job(X, y, asked)
         engine = devices.choose(device, self._work(job.settings.batch), threads, show.message)
+        engine.check(self, job)
         # All input is good: from here on the network changes.
         if reset:
             self._start_over()

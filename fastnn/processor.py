@@ -29,6 +29,9 @@ class Processor:
     def __init__(self, threads: int | None = None) -> None:
         self._threads = threads
 
+    def check(self, net: MLP, job: Job) -> None:
+        """It knows all."""
+
     def trainer(self, net: MLP, job: Job, report: Callable[[str], None]) -> Training:
         return Training(net, job, session.choose_threads(net, job.settings.minibatch, self._threads), report)
 

@@ -52,6 +52,7 @@ def rates(lowest: Any, highest: Any, steps: Any) -> np.ndarray:
 
 def run(net: MLP, job: Job, rates: np.ndarray, engine: Engine) -> RangeTest:
     """A step of a copy of the network at each of the rates. job: of one epoch, not shuffled."""
+    engine.check(net, job)
     trial = copy.copy(net)
     trial.params = layout.zeros(len(net.params), net.dtype)
     trial.params[:], trial.running = net.params, net.running.copy()

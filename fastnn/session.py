@@ -251,6 +251,7 @@ def entries(dtype: np.dtype) -> dict[Callable, tuple]:
             np.zeros((1, 1), dtype),
         ),
         finite.first_block_not_finite: (np.zeros(0, dtype), 0, 0),
+        epoch.new_order: (np.zeros(0, work.ROW), True, 0, 0, np.zeros(0, work.ROW)),
     }
 
 

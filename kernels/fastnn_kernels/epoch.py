@@ -53,7 +53,7 @@ def _put_in_order(samples, count, is_shuffled, seed, epoch, order):
 
 @entry
 def new_order(samples, is_shuffled, seed, epoch, order):
-    """The order of an epoch, before which there were `epoch` others: samples, order: int64 (count,)."""
+    """The order of an epoch, before which there were `epoch` others: samples, order: ROW (count,)."""
     _put_in_order(address(samples, 0), samples.size, is_shuffled, seed, epoch, address(order, 0))
 
 

@@ -8,9 +8,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 import fastnn as fn
-from fastnn import cuda, devices
+from fastnn import cli, cuda, devices
 from fastnn.errors import DeviceError, DeviceLostError, DeviceMemoryError, InputError, MissingExtraError
 from fastnn_kernels.cuda import memory
 
@@ -19,6 +20,7 @@ QUIET = {"progress": False, "epochs": 1}
 X, Y = np.random.default_rng(0).normal(size=(20, 4)), np.arange(20) % 3
 
 
+@pytest.mark.skipif("NUMBA_CPU_NAME" in os.environ, reason="the simulator compiles for no processor")
 def test_kernels_and_training_in_the_simulator():
     """Everything in tests/cuda, in a process of its own: the simulator takes the place of numba.cuda when it starts."""
     run = subprocess.run(
@@ -121,6 +123,23 @@ def test_a_machine_with_a_gpu(machine):
         assert word in cuda.describe()
 
 
+def test_the_command_line_says_what_is_missing(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(memory, "_has_package", lambda: False)
+    run = CliRunner()
+    for command in (["train", "--epochs", "1"], ["bench"]):
+        result = run.invoke(cli.app, [*command, "--device", "cuda"])
+        assert result.exit_code == 1
+        assert isinstance(result.exception, MissingExtraError)
+    assert not list(tmp_path.iterdir())
+    assert "cuda        none: " in run.invoke(cli.app, ["info"]).output
+
+
+def test_the_command_line_knows_the_gpu(machine):
+    machine()
+    assert "cuda        NVIDIA H100, compute capability 9.0" in CliRunner().invoke(cli.app, ["info"]).output
+
+
 # What "auto" takes
 
 
@@ -155,6 +174,58 @@ def test_auto_tells_the_user(monkeypatch, capsys):
     network().fit(X, Y, epochs=1, device="auto")
     assert "device cpu: " in capsys.readouterr().err
     assert network().explain(device="auto").startswith("device      cpu: ")
+
+
+# Graphs
+
+
+class Core:
+    """What cuda.core offers of a stream: `log` has what was enqueued, and what was recorded and replayed."""
+
+    def __init__(self, log):
+        self.log, self.recorded = log, []
+
+    def create_graph_builder(self):
+        return self
+
+    def begin_building(self):
+        return self
+
+    def end_building(self):
+        return self
+
+    def complete(self):
+        return self
+
+    def launch(self, stream):
+        assert stream is self
+        self.log.extend(self.recorded)
+
+
+def test_launches_are_recorded_once_and_replayed(monkeypatch):
+    log, launched = [], []
+    core = Core(log)
+
+    def launch(stream):
+        launched.append(stream)
+        (stream.recorded if stream is core else log).extend(["begin", "finish"])
+
+    monkeypatch.setattr(memory, "_core_stream", lambda stream: core)
+    replay = memory.recorded(launch, "a stream")
+    assert (launched, log) == ([core], [])
+    for times in (1, 2):
+        replay()
+        assert log == ["begin", "finish"] * times
+    assert launched == [core]
+
+
+def test_without_cuda_core_launches_are_repeated(monkeypatch):
+    launched = []
+    monkeypatch.setattr(memory, "_core_stream", lambda stream: None)
+    replay = memory.recorded(launched.append, "a stream")
+    replay()
+    replay()
+    assert launched == ["a stream"] * 2
 
 
 # Errors of the driver

@@ -283,12 +283,13 @@ def test_a_device_that_is_too_small(monkeypatch):
     monkeypatch.setattr(budget, "RESERVE", (0, 0.0))
     monkeypatch.setattr(memory, "free_bytes", lambda: 1 << 20)
     train(net, "cuda", epochs=1, batch_size=6)
-    before = net.params.copy()
+    before, fitted = net.params.copy(), net.fitted
     for free, hint in ((18_000, r"A batch of \d+ would fit"), (2_000, "Not even one sample")):
         monkeypatch.setattr(memory, "free_bytes", lambda free=free: free)
         with pytest.raises(DeviceMemoryError, match=rf"parameters.*workspace for a batch of 21.*data.*free\. {hint}"):
-            net.fit(X, y, batch_size="full", device="cuda", progress=False)
+            net.fit(X, y, batch_size="full", device="cuda", progress=False, reset=True)
         assert np.array_equal(net.params, before)
+        assert net.fitted is fitted
 
 
 def test_memory_that_runs_out_on_the_way(monkeypatch):
@@ -305,11 +306,12 @@ def test_functions_of_users_are_refused():
     loss = fn.CustomLoss(lambda yhat, y: (yhat - y) ** 2, lambda yhat, y: 2 * (yhat - y))
     X, y = data(numbers=True)
     for net, given in ((network(activation=function, output="linear"), None), (network(output="linear"), loss)):
-        before = net.params.copy()
-        for use in (net.fit, net.evaluate, net.gradient):
+        before = net.params.copy(), net.fitted
+        for use in (net.fit, net.find_learning_rate, net.evaluate, net.gradient):
             with pytest.raises(InputError, match=r'own.*device="cpu"'):
                 use(X, y, loss=given, device="cuda")
-        assert np.array_equal(net.params, before)
+        assert np.array_equal(net.params, before[0])
+        assert net.fitted is before[1]
 
 
 def test_threads_are_not_of_the_device():

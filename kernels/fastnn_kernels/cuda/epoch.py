@@ -33,7 +33,7 @@ from fastnn_kernels.cuda.work import (
     Pass,
     T,
 )
-from fastnn_kernels.epoch import KEEP_AFTER, new_order
+from fastnn_kernels.epoch import new_order
 from fastnn_kernels.layout import N_OUT, STRIDE, A
 from fastnn_kernels.noise import PER_EPOCH
 from fastnn_kernels.optimizer import PENALTY_L1, PENALTY_L2
@@ -41,6 +41,8 @@ from fastnn_kernels.work import LAYERS, PASS_ROWS, RUNNING_SIZE, SEED, SHUFFLED,
 
 GROUP = 8  # steps between two looks at what the device has counted
 SINGLE_STEPS = 1024  # steps of one sample that are enqueued at a time
+
+KEEP_AFTER = 32  # steps between two copies of the weights: they cost a few percent of one step
 
 
 def start(p: Pass, t: int = 0, epoch: int = 0, is_training: bool = False) -> None:
@@ -145,7 +147,7 @@ class Fit:
     """Training on the device.
 
     passes: one for each set of the source's samples; smalls: the same for the network that is trained in place of the
-    whole, see subnetwork.py, or []; samples: int64, rows of the data that take part; steps: done before.
+    whole, see subnetwork.py, or []; samples: work.ROW, rows of the data that take part; steps: done before.
     """
 
     def __init__(

@@ -119,10 +119,10 @@ def _shift(work, layer, j):
 
 
 @device
-def _normalized(work, layer, row, j, xhat, y):
-    """The end of the feed for one element."""
+def _normalized(work, layer, one, row, j, xhat, y):
+    """The end of the feed for one element; one: of element.feeding."""
     work.space[at(work, layer, XHAT) + row * at(work, layer, STRIDE) + j] = xhat
-    element.feed_element(work, layer, row, j, y)
+    element.feed_into(work, layer, one, row, j, y)
 
 
 @device
@@ -199,12 +199,12 @@ def _feed_batch_kernel(work, layer):
         work.space[_stat(work, layer, np.uint32(MEAN), j)] = mean
         work.space[_stat(work, layer, np.uint32(VARIANCE), j)] = variance
         work.space[_stat(work, layer, np.uint32(INVERSE), j)] = inverse
-    row, count = group, np.uint32(work.now[COUNT])
+    row, count, one = group, np.uint32(work.now[COUNT]), element.feeding(work, layer)
     gain, shift = _gain(work, layer, unit), _shift(work, layer, unit)
     while row < count:
         if j < n_out:
             xhat = (work.space[at(work, layer, A) + row * stride + j] - mean) * inverse
-            _normalized(work, layer, row, j, xhat, xhat * gain + shift)
+            _normalized(work, layer, one, row, j, xhat, xhat * gain + shift)
         elif j < width:
             _pad(work, layer, A, row, j)
         row += _GROUPS
@@ -290,11 +290,11 @@ def _feed_layer_kernel(work, layer):
     inverse = real(1) / math.sqrt(variance + work.norms[layer * _CONSTANTS + np.uint32(EPS)])
     if thread == 0:
         work.space[at(work, layer, STATS) + row] = inverse
-    j = thread
+    j, one = thread, element.feeding(work, layer)
     while j < width:
         if j < n_out:
             xhat = (work.space[z + j] - mean) * inverse
-            _normalized(work, layer, row, j, xhat, xhat * _gain(work, layer, j) + _shift(work, layer, j))
+            _normalized(work, layer, one, row, j, xhat, xhat * _gain(work, layer, j) + _shift(work, layer, j))
         else:
             _pad(work, layer, A, row, j)
         j += threads
