@@ -29,6 +29,7 @@ from fastnn_kernels import schedule
 from fastnn_kernels.elementary import divided_by_root
 from fastnn_kernels.jit import kernel
 from fastnn_kernels.native import fma, lanes, load, maximum, store
+from fastnn_kernels.schedule import factor
 
 CODES = {
     "none": 0,
@@ -65,14 +66,16 @@ CONSTANTS = SCHEDULE + schedule.CONSTANTS
 class Rates(NamedTuple):
     """The constants as they stand at one step.
 
-    correction1: factor on the mean of the gradients, beside lr; correction2: on that of their squares; direct: on the
-    gradient itself; shrink: lr times the decay of the weights;
-    l1: as a gradient, threshold: as soft thresholds; blend: how far the average of the weights moves.
+    rest1, rest2: 1 - beta1 and 1 - beta2, which float32 would lose; correction1: factor on the mean of the gradients,
+    beside lr; correction2: on that of their squares; direct: on the gradient itself; shrink: lr times the decay of the
+    weights; l1: as a gradient, threshold: as soft thresholds; blend: how far the average of the weights moves.
     """
 
     lr: float
     beta1: float
     beta2: float
+    rest1: float
+    rest2: float
     eps: float
     eps_root: float
     correction1: float
@@ -90,7 +93,7 @@ class Rates(NamedTuple):
 @kernel
 def learning_rate(constants, t):
     """The learning rate at step t, counted from 1."""
-    return constants[LR] * schedule.factor(constants + SCHEDULE, t)
+    return constants[LR] * factor(constants, SCHEDULE, t)
 
 
 @kernel
@@ -132,6 +135,8 @@ def rates(code, constants, t):
         lr,
         constants[BETA1],
         constants[BETA2],
+        1.0 - constants[BETA1],
+        1.0 - constants[BETA2],
         constants[EPS],
         constants[EPS_ROOT],
         correction1,
@@ -197,7 +202,7 @@ def _rmsprop(rates, w, s1, g, count):
     for i in range(0, count, lanes(w)):
         weight = load(w + i)
         slope = load(g + i)
-        square = fma(load(s1 + i), rates.beta2, slope * slope * (1.0 - rates.beta2))
+        square = fma(load(s1 + i), rates.beta2, slope * slope * rates.rest2)
         store(s1 + i, square)
         store(w + i, weight - divided_by_root(slope * rates.lr, square + rates.eps_root, rates.eps))
 
@@ -205,8 +210,8 @@ def _rmsprop(rates, w, s1, g, count):
 @kernel
 def _moments(rates, slope, mean, square):
     """The running means of the gradient and of its square, one step further."""
-    mean = fma(mean, rates.beta1, slope * (1.0 - rates.beta1))
-    return mean, fma(square, rates.beta2, slope * slope * (1.0 - rates.beta2))
+    mean = fma(mean, rates.beta1, slope * rates.rest1)
+    return mean, fma(square, rates.beta2, slope * slope * rates.rest2)
 
 
 @kernel

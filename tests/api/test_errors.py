@@ -134,7 +134,7 @@ FIT = {  # what goes to fit instead of (X, Y), the network's output, and parts o
     "threads 0": ({"threads": 0}, "softmax", "threads", "got 0", "1 or more"),
     "a million threads": ({"threads": 10**6}, "softmax", "threads", "at most 1024", "1000000"),
     "threads in words": ({"threads": "all"}, "softmax", "threads", "'all'", "whole number"),
-    "device": ({"device": "cuda"}, "softmax", "device", "'cuda'", '"cpu"'),
+    "device": ({"device": "gpu"}, "softmax", "device", "'gpu'", "auto, cpu, cuda"),
     "penalty by name": ({"penalty": "l2"}, "softmax", "penalty", "'l2'", "L2(lambda)"),
     "unknown normalization": ({"normalize": "standart"}, "softmax", "'standart'", "did you mean 'standard'"),
     "callback that is none": ({"callbacks": [print]}, "softmax", "callbacks", "print", "fastnn.Callback"),
