@@ -87,7 +87,7 @@ FIT = {  # what goes to fit instead of (X, Y), the network's output, and parts o
     "3-D X": ({"X": np.zeros((ROWS, 3, 1))}, "softmax", "(samples, 3)", "(6, 3, 1)"),
     "0-D X": ({"X": 5}, "softmax", "(samples, 3)", "()"),
     "empty": ({"X": np.zeros((0, 3)), "y": []}, "softmax", "X is empty"),
-    "rows": ({"X": np.broadcast_to(np.float32(0), (1 << 32, 3))}, "softmax", "X has 4294967296 rows, at most 4294967295"),
+    "rows": ({"X": np.broadcast_to(np.float32(0), (1 << 32, 3))}, "softmax", "4294967296 rows, at most 4294967295"),
     "ragged X": ({"X": [[1, 2, 3], [1, 2]]}, "softmax", "X cannot be read as an array"),
     "sparse X": ({"X": Sparse()}, "softmax", "X is a sparse matrix", "X.toarray()"),
     "complex X": ({"X": X + 1j}, "softmax", "X", "real numbers", "complex128"),
