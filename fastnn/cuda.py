@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastnn import inputs, last_good, losses, norms
+from fastnn import last_good, losses, norms
 from fastnn.cuda_session import (
     DeviceSession,
     Learning,
@@ -145,8 +145,7 @@ class Cuda:
                 "one of fastnn's own functions"
             )
 
-    def trainer(self, net: MLP, job: Job, report: Callable[[str], None], is_trial: bool = False) -> Training:
-        """A trial keeps its last good weights too."""
+    def trainer(self, net: MLP, job: Job, report: Callable[[str], None]) -> Training:
         return Training(net, job, self.device)
 
     def evaluate(self, net: MLP, part: Part, loss: Loss) -> tuple[float, float | None]:
@@ -195,8 +194,7 @@ def _compact(part: Part) -> Part:
         dense=None if targets.dense is None else targets.dense[rows],
     )
     weights = None if part.weights is None else part.weights[rows]
-    X = part.X[rows]
-    return Part(X, targets, inputs.rows(X), weights)
+    return Part(part.X[rows], targets, np.arange(len(rows)), weights)
 
 
 def _open_to_look(net: MLP, part: Part, loss: Loss) -> tuple[DeviceSession, Part]:
@@ -269,8 +267,8 @@ class Training:
     ) -> None:
         self._stack.close()
 
-    def most(self, epochs: int) -> int:
-        return epochs
+    def span(self, most: int) -> int:
+        return most
 
     def train(self, epochs: int, results: np.ndarray, poll: Callable[[], None]) -> None:
         state = self._state
@@ -309,9 +307,9 @@ class Training:
             _send(self._opened, self._net, self._net.params)
 
     def restore(self) -> None:
-        half, work_ = self._fit.last_good(self._state.steps), self._opened.main.work
+        half, on_device = self._fit.last_good(self._state.steps), self._opened.main.work
         with self._watched():
-            self._bring(_half(work_.kept, half), _half(work_.kept_running, half))
+            self._bring(_half(on_device.kept, half), _half(on_device.kept_running, half))
         self._is_over = True
 
     def failure(self, where: str) -> FunctionError | None:

@@ -33,8 +33,8 @@ class Trainer(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
-    def most(self, epochs: int) -> int:
-        """How many epochs one `train` may take, at least 1 and at most so many."""
+    def span(self, most: int) -> int:
+        """How many epochs, at most `most`, one call of `train` may take."""
 
     def train(self, epochs: int, results: np.ndarray, poll: Callable[[], None]) -> None:
         """Train so many epochs more. results: float64 (epochs, 5), see fastnn_kernels.epoch.train.
@@ -58,10 +58,7 @@ class Trainer(Protocol):
         """Go on from the parameters and running averages that the network has now."""
 
     def restore(self) -> None:
-        """Bring the last good parameters and running averages into the network, after a step that failed.
-
-        In a trial the network has what it had reached. Nothing is trained or fetched then.
-        """
+        """Bring the last good parameters and running averages into the network. Nothing is trained or fetched then."""
 
     def failure(self, where: str) -> FunctionError | None:
         """What is to be raised where a function of the user's own raised an exception; where: the message's end."""
@@ -73,8 +70,8 @@ class Engine(Protocol):
     def check(self, net: MLP, job: Job) -> None:
         """Before a fit changes anything: raises InputError for what the device does not know, and DeviceMemoryError."""
 
-    def trainer(self, net: MLP, job: Job, report: Callable[[str], None], is_trial: bool = False) -> Trainer:
-        """Lay out a fit. report: is told what takes seconds; is_trial: whether nobody needs the last good weights."""
+    def trainer(self, net: MLP, job: Job, report: Callable[[str], None]) -> Trainer:
+        """Lay out a fit. report: is told what takes seconds."""
 
     def evaluate(self, net: MLP, part: Part, loss: Loss) -> tuple[float, float | None]:
         """Mean loss, and the share of hits, None where nothing counts as one."""

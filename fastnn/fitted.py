@@ -41,20 +41,18 @@ class OptimizerState:
         self.steps = 0
         self.has_average = False
 
-    def become(self, kind: int, params: np.ndarray, has_average: bool) -> None:
-        """The state of an optimizer of parameters like params, with room for their average.
+    def become(self, kind: int, size: int, room: int, like: np.ndarray) -> None:
+        """The state of an optimizer that remembers `size` values, with room for `room` of the dtype of `like`.
 
         One of the same kind goes on; where the room is the same too, in the same memory.
         """
-        size, self.has_average = states(kind) * len(params), has_average
-        room = size + has_average * len(params)
         known = self.values[:size] if self.kind == kind and len(self.values) >= size else None
         if known is None:
             self.kind, self.steps = kind, 0
         elif len(self.values) == room:
             return
         self.values = np.zeros(0)  # what nobody goes on from makes room first
-        self.values = layout.zeros(room, params.dtype)
+        self.values = layout.zeros(room, like.dtype)
         if known is not None:
             self.values[:size] = known
 
@@ -89,10 +87,12 @@ class Fitted:
         which are the last fit's average if it had one.
         """
         settings = job.settings
-        self.optimizer.become(settings.optimizer.code, params, settings.average is not None)
-        average = self.optimizer.average
-        if average is not None:
-            average[:] = params
+        has_average, kind = settings.average is not None, settings.optimizer.code
+        size = states(kind) * len(params)
+        self.optimizer.become(kind, size, size + has_average * len(params), params)
+        self.optimizer.has_average = has_average
+        if has_average:
+            self.optimizer.values[size:] = params
         if self.raw is not None:
             params[:] = self.raw
         self.classes = self.classes if job.classes is None else job.classes

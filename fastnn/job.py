@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fastnn import clipping, inputs, penalties
+from fastnn import clipping, penalties
 from fastnn.augment import Augmentation
 from fastnn.averaging import EMA
 from fastnn.callbacks import Callback
 from fastnn.clipping import Clip
 from fastnn.data.normalize import Normalization
+from fastnn.inputs import rows as rows_of
 from fastnn.losses import Loss
 from fastnn.optimizers import SGD, Optimizer
 from fastnn.penalties import Penalty
@@ -35,7 +36,7 @@ class Part:
     @classmethod
     def of(cls, X: np.ndarray, index: np.ndarray | None = None) -> Part:
         """Rows without targets: all, or those that index names."""
-        return cls(X, NO_TARGETS, inputs.rows(X) if index is None else index)
+        return cls(X, NO_TARGETS, rows_of(X) if index is None else index)
 
     def __len__(self) -> int:
         return len(self.index)

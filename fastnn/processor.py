@@ -15,9 +15,9 @@ from fastnn.job import Job, Part
 from fastnn.last_good import LastGood
 from fastnn.losses import Loss
 from fastnn.session import EVALUATION_BLOCK
-from fastnn_kernels import epoch, layout, optimizer, team, work
+from fastnn_kernels import epoch, layout, optimizer, work
 from fastnn_kernels import observe as observing
-from fastnn_kernels.team import Team
+from fastnn_kernels.team import END, GOES_ON, PROGRESS, Team
 
 if TYPE_CHECKING:
     from fastnn.network import MLP
@@ -32,9 +32,8 @@ class Processor:
     def check(self, net: MLP, job: Job) -> None:
         """It knows all."""
 
-    def trainer(self, net: MLP, job: Job, report: Callable[[str], None], is_trial: bool = False) -> Training:
-        threads = session.choose_threads(net, job.settings.minibatch, self._threads)
-        return Training(net, job, threads, report, is_trial)
+    def trainer(self, net: MLP, job: Job, report: Callable[[str], None]) -> Training:
+        return Training(net, job, session.choose_threads(net, job.settings.minibatch, self._threads), report)
 
     def evaluate(self, net: MLP, part: Part, loss: Loss) -> tuple[float, float | None]:
         return Evaluation(net, part, loss, self._idle(net, part)).measure()
@@ -70,56 +69,42 @@ class Processor:
 class Training:
     """See engine.Trainer."""
 
-    def __init__(self, net: MLP, job: Job, threads: int, report: Callable[[str], None], is_trial: bool) -> None:
+    def __init__(self, net: MLP, job: Job, threads: int, report: Callable[[str], None]) -> None:
         session.prepare(net.dtype, [epoch.train] if job.validation is None else [epoch.train, epoch.evaluate], report)
-        self._net, self._job, self._threads, self._is_trial = net, job, threads, is_trial
-        self._settings, self._state = job.settings, net.fitted.optimizer
-        self.label = f"{threads} thread" + ("s" if threads > 1 else "")
-
-    def __enter__(self) -> Training:
-        with ExitStack() as stack:
-            self._last_good = None
-            if not self._is_trial:
-                net, state = self._net, self._state
-                self._last_good = stack.enter_context(
-                    LastGood(net.params, net.running, self._settings.batch, state.steps)
-                )
-            self._session = self._open()
-            self.words = self._session.words
-            self._validation = None
-            if self._job.validation is not None:
-                self._validation = Evaluation(self._net, self._job.validation, self._settings.loss, self._threads)
-            self._team = stack.enter_context(Team(self._threads))
-            self._stack = stack.pop_all()
-        return self
-
-    def _open(self) -> session.Session:
-        net, settings, state, training = self._net, self._settings, self._state, self._job.training
+        settings, training, state = job.settings, job.training, net.fitted.optimizer
         parts, rows = session.division(net, settings.batch, settings.augment)
         rows = min(rows, session.pass_rows(net, settings.minibatch))
-        kept = None if self._last_good is None else self._last_good.for_kernels
-        learning = session.Learning(settings, settings.constants(len(training), state.steps), state.values, kept)
-        opened = session.open_session(net, training, settings.loss, rows, self._threads, learning=learning, parts=parts)
-        if self._last_good is not None:
-            self._last_good.share(opened.arrays.numbers)
-        return subnetwork.attach(net, opened, rows)
+        self._steps_per_epoch = settings.steps(len(training))
+        self._last_good = LastGood(net.params, net.running, settings.batch, state.steps)
+        constants = settings.constants(len(training), state.steps)
+        learning = session.Learning(settings, constants, state.values, self._last_good)
+        opened = session.open_session(net, training, settings.loss, rows, threads, learning=learning, parts=parts)
+        self._session = subnetwork.attach(net, opened, rows)
+        self._validation = None
+        if job.validation is not None:
+            self._validation = Evaluation(net, job.validation, settings.loss, threads)
+        self._net, self._settings, self._state = net, settings, state
+        self._stack = ExitStack()
+        self._stack.enter_context(self._last_good)
+        self.words, self.label = self._session.words, f"{threads} thread" + ("s" if threads > 1 else "")
+
+    def __enter__(self) -> Training:
+        self._team = self._stack.enter_context(Team(self._session.threads))
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stack.close()
 
-    def most(self, epochs: int) -> int:
-        if self._last_good is None:
-            return epochs
-        return self._last_good.epochs(epochs, self._state.steps, self._settings.steps(len(self._job.training)))
+    def span(self, most: int) -> int:
+        return self._last_good.epochs(most, self._state.steps, self._steps_per_epoch)
 
     def train(self, epochs: int, results: np.ndarray, poll: Callable[[], None]) -> None:
-        state, batch, words = self._state, self._settings.batch, self.words
+        state, batch = self._state, self._settings.batch
         self._session.run(self._team, epoch.train, batch, epochs, state.epochs, state.steps, results, poll=poll)
-        is_good = words[team.END] == team.GOES_ON and not words[team.FAILURES]
-        if self._last_good is not None and is_good:
-            self._last_good.keep(state.steps + int(words[team.PROGRESS]))
+        if self.words[END] == GOES_ON:
+            self._last_good.keep(state.steps + int(self.words[PROGRESS]))
 
     def validate(self) -> tuple[float, float | None]:
         assert self._validation is not None
@@ -141,8 +126,7 @@ class Training:
         """They are the same."""
 
     def restore(self) -> None:
-        if self._last_good is not None:
-            self._last_good.restore(self._state.steps)
+        self._last_good.restore(self._state.steps)
 
     def failure(self, where: str) -> FunctionError | None:
         return self._session.failure(where)

@@ -59,7 +59,7 @@ def run(net: MLP, job: Job, rates: np.ndarray, engine: Engine) -> RangeTest:
     trial.fitted = net.fitted.copy()
     trial.fitted.begin(job, trial.params)
     show = Silent()
-    with engine.trainer(trial, job, show.message, is_trial=True) as trainer:
+    with engine.trainer(trial, job, show.message) as trainer:
         losses = _losses(Run(trial, job, trainer, show), rates, net.seed)
     tried = rates[: len(losses)]
     return RangeTest(tried, losses, _suggestion(tried, losses))

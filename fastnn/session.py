@@ -14,6 +14,7 @@ from fastnn.activations import Activation
 from fastnn.augment import Augmentation, Plan
 from fastnn.errors import FunctionError
 from fastnn.job import Part, Settings
+from fastnn.last_good import LastGood
 from fastnn.losses import Loss
 from fastnn_kernels import augment as augment_kernels
 from fastnn_kernels import epoch, finite, jit, layout, machine, optimizer, team, update, work
@@ -66,13 +67,15 @@ class Session:
 
 @dataclass(frozen=True)
 class Learning:
-    """What training needs beside a network and its data. constants, state: the optimizer's; kept: two copies of the
-    parameters and of the running averages, for the epochs to write, see last_good.py."""
+    """What training needs beside a network and its data.
+
+    constants, state: the optimizer's; last_good: keeps copies of what is learned.
+    """
 
     settings: Settings
     constants: np.ndarray
     state: np.ndarray
-    kept: tuple[np.ndarray, np.ndarray] | None
+    last_good: LastGood
 
 
 def open_session(
@@ -105,6 +108,7 @@ def open_session(
     numbers[work.RUNNING_SIZE] = net.layout.running
     set_places(numbers, space, net.layout.count)
     empty, augmentation = np.zeros(0, net.dtype), Plan.none(net.dtype)
+    samples = np.ascontiguousarray(part.index, work.ROW)
     arrays = Arrays(
         table=np.ascontiguousarray(space.table),
         numbers=numbers,
@@ -114,8 +118,8 @@ def open_session(
         gradient=empty if gradient is None else gradient,
         kept=empty,
         space=layout.zeros(spaces * space.count, net.dtype),
-        samples=part.index,
-        order=part.index.copy() if learning is not None and learning.settings.shuffle else part.index,
+        samples=samples,
+        order=samples.copy() if learning is not None and learning.settings.shuffle else samples,
         indices=np.zeros(net.n_in if stochastic else 0, np.int64),
         words=team.new_words(),
         running=net.running,
@@ -144,10 +148,12 @@ def _learning(net: MLP, arrays: Arrays, learning: Learning) -> Arrays:
     """The arrays with what training adds."""
     settings, numbers, constants = learning.settings, arrays.numbers, learning.constants
     numbers[work.OPTIMIZER], numbers[work.SHUFFLED] = settings.optimizer.code, settings.shuffle
+    learning.last_good.share(numbers)
     parts, clips = int(numbers[work.PARTS]), constants[optimizer.CLIP_NORM] > 0.0
     gradients = parts or (1 if clips or settings.batch > numbers[work.PASS_ROWS] else 0)
     if parts or clips:
         constants = np.concatenate([constants, np.zeros(update.chunks(len(net.params)) + parts)])
+    kept, kept_running = learning.last_good.for_kernels or (arrays.kept, arrays.kept_running)
     augmentation = Plan.none(net.dtype)
     if settings.augment is not None:
         augmentation = settings.augment.plan(net.n_in, net.dtype, int(numbers[work.ROWS]) // machine.UNIT)
@@ -155,8 +161,8 @@ def _learning(net: MLP, arrays: Arrays, learning: Learning) -> Arrays:
         constants=constants,
         state=learning.state,
         gradient=layout.zeros(gradients * len(net.params), net.dtype),
-        kept=arrays.kept if learning.kept is None else learning.kept[0],
-        kept_running=arrays.kept_running if learning.kept is None else learning.kept[1],
+        kept=kept,
+        kept_running=kept_running,
         augment=augmentation.constants,
         basis=augmentation.basis,
         room=augmentation.room,

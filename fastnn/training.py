@@ -104,7 +104,7 @@ class Run:
     def _epochs(self, epochs: int) -> None:
         span = 1
         while self.epochs_done < epochs:
-            span = self.trainer.most(min(span, epochs - self.epochs_done))
+            span = min(self.trainer.span(span), epochs - self.epochs_done)
             seconds = self._span(span)
             self._validate()
             self.show.epoch_end(self.epochs_done, self.history)

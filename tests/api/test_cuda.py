@@ -24,9 +24,10 @@ X, Y = np.random.default_rng(0).normal(size=(20, 4)), np.arange(20) % 3
 def test_kernels_and_training_in_the_simulator():
     """Everything in tests/cuda, in a process of its own: the simulator takes the place of numba.cuda when it starts."""
     run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-x", "--no-header", "-p", "no:cacheprovider", "tests/cuda"],
+        [sys.executable, "-m", "pytest", "-q", "-x", "-n", "2", "--no-header", "-p", "no:cacheprovider", "tests/cuda"],
         cwd=ROOT,
-        env=os.environ | {"NUMBA_ENABLE_CUDASIM": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
+        env={name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+        | {"NUMBA_ENABLE_CUDASIM": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
         check=False,

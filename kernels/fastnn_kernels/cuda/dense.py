@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from fastnn_kernels.cuda import tile
+from fastnn_kernels.cuda import element, tile
 from fastnn_kernels.cuda.driver import cuda, device, processors
-from fastnn_kernels.cuda.element import delta_element, feed_element
+from fastnn_kernels.cuda.element import feed_into, feeding, leading_back
 from fastnn_kernels.cuda.native import near, set_near
 from fastnn_kernels.cuda.product import Places, nothing, product
 from fastnn_kernels.cuda.tile import Shape, shapes
@@ -34,6 +34,7 @@ from fastnn_kernels.layout import (
     A,
     D,
     W,
+    Z,
 )
 from fastnn_kernels.noise import SAMPLE_CONNECT
 
@@ -56,19 +57,21 @@ def _rows_limits(work, layer, part, places):
 
 
 @device
-def _feed_element(work, layer, part, row, j, total):
+def _feed_element(work, layer, asked, part, row, j, total):
     """Normalization reads its z from A."""
     weight, start = weights(work, layer)
     z = total + weight[start + at(work, layer, DEPTH) * at(work, layer, WIDTH) + j]
     if at(work, layer, NORM) != _NO_NORM:
         work.space[at(work, layer, A) + row * at(work, layer, STRIDE) + j] = z
     else:
-        feed_element(work, layer, row, j, z)
+        feed_into(work, layer, asked, row, j, z)
 
 
 @device
-def _delta_element(work, layer, part, row, j, total):
-    delta_element(work, layer, row, j, total)
+def _delta_element(work, layer, asked, part, row, j, total):
+    place = row * at(work, layer, STRIDE) + j
+    kept = work.space[at(work, layer, Z) + place]
+    work.space[at(work, layer, D) + place] = element.delta(work, layer, asked, row, j, total, kept)
 
 
 @device
@@ -88,7 +91,12 @@ def _gradient_limits(work, layer, part, places):
 
 
 @device
-def _gradient_element(work, layer, part, i, j, total):
+def _nothing_to_ask(work, layer):
+    return layer
+
+
+@device
+def _gradient_element(work, layer, asked, part, i, j, total):
     """What lies in the padding of the weights gets a gradient of 0."""
     real = work.params.dtype.type
     is_weight = i < at(work, layer, N_IN) and j < at(work, layer, N_OUT)
@@ -137,15 +145,17 @@ def _kernels(dtype: Any, of_shape: Any) -> dict[tuple[int, Shape], Any]:
 
 
 def _feed_of(shape: Shape, dtype: Any) -> Any:
-    return product("dense.feed", shape, dtype, True, False, _rows_limits, _feed_element, nothing)
+    return product("dense.feed", shape, dtype, True, False, _rows_limits, feeding, _feed_element, nothing)
 
 
 def _delta_of(shape: Shape, dtype: Any) -> Any:
-    return product("dense.delta", shape, dtype, True, True, _rows_limits, _delta_element, nothing)
+    return product("dense.delta", shape, dtype, True, True, _rows_limits, leading_back, _delta_element, nothing)
 
 
 def _gradient_of(shape: Shape, dtype: Any) -> Any:
-    return product("dense.gradient", shape, dtype, False, False, _gradient_limits, _gradient_element, _bias(shape))
+    return product(
+        "dense.gradient", shape, dtype, False, False, _gradient_limits, _nothing_to_ask, _gradient_element, _bias(shape)
+    )
 
 
 _FEED = _kernels(np.float32, _feed_of) | _kernels(np.float64, _feed_of)

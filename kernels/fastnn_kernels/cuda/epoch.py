@@ -67,7 +67,7 @@ def _passes(p: Pass, samples: int) -> Iterator[tuple[int, bool, bool]]:
 def _pieces(passes: Sequence[Pass], source: Source, order: np.ndarray) -> Iterator[tuple[int, int, int]]:
     """The pieces of an order, while the device has their samples: number of the Pass, first position and last."""
     main = passes[0]
-    memory.put(np.ascontiguousarray(order, np.uint32), main.work.order[: len(order)], main.stream)
+    memory.put(order.astype(np.uint32), main.work.order[: len(order)], main.stream)
     for which, first, last in source.pieces(order, (end for end, *_ in _passes(main, len(order)))):
         if main.numbers[STREAMED]:
             step.move_to(passes[which], first)

@@ -218,7 +218,7 @@ def _unrolled(multiply: Any, times: int) -> Any:
     return both
 
 
-def _write(shape: Shape, finish: Any) -> Any:
+def _write(shape: Shape, ask: Any, finish: Any) -> Any:
     """(work, layer, part, row, column, m, n, panel, sums): a tile goes through shared memory to `finish`."""
     own_rows, strips, groups = shape.own_rows, shape.own_columns // VECTOR, shape.groups
     columns, apart = np.uint32(shape.columns), VECTOR * shape.strips_across
@@ -241,6 +241,7 @@ def _write(shape: Shape, finish: Any) -> Any:
         thread = thread_again()
         group, member = team_of(thread)
         r, c = spot(member)
+        asked = ask(work, layer)
         which = _ZERO
         while which < slices:
             cuda.syncthreads()
@@ -254,7 +255,7 @@ def _write(shape: Shape, finish: Any) -> Any:
                     value = near(panel, e, 0)
                     for g in range(1, groups):
                         value += near(panel, e, g * slice_step)
-                    finish(work, layer, part, i, j, value)
+                    finish(work, layer, asked, part, i, j, value)
                 e = np.uint32(e + threads)
             which = np.uint32(which + _ONE)
 
@@ -262,13 +263,14 @@ def _write(shape: Shape, finish: Any) -> Any:
 
 
 def product(
-    key: str, shape: Shape, dtype: Any, a_along: bool, b_along: bool, limits: Any, finish: Any, also: Any
+    key: str, shape: Shape, dtype: Any, a_along: bool, b_along: bool, limits: Any, ask: Any, finish: Any, also: Any
 ) -> Any:
     """The kernel of a product: kernel[(tiles below each other, beside each other, parts), threads](work, layer, b,
     places); a lies in the workspace, b in an array of its own.
 
     limits(work, layer, part, places) -> m, where this block's part of the depth begins, and how long it is;
-    finish(work, layer, part, i, j, sum) takes an element of c; also(work, layer, part, tile_row, column, panel,
+    ask(work, layer): what finish needs to know, asked for once; finish(work, layer, asked, part, i, j, sum) takes an
+    element of c; also(work, layer, part, tile_row, column, panel,
     thread): what blocks do first of all, True where that was all they have to do.
 
     Every step asks for its thread's number again: what follows from it is computed anew rather than kept, since the
@@ -276,7 +278,7 @@ def product(
     """
     a_loads, begin_a, fetch_a, put_a = (_along if a_along else _across)(shape.rows, shape)
     b_loads, begin_b, fetch_b, put_b = (_along if b_along else _across)(shape.columns, shape)
-    spot, team_of, multiply, write = _spot(shape), _team_of(shape), _multiply(shape), _write(shape, finish)
+    spot, team_of, multiply, write = _spot(shape), _team_of(shape), _multiply(shape), _write(shape, ask, finish)
     own_rows, own_columns = shape.own_rows, shape.own_columns
     rows, columns = np.uint32(shape.rows), np.uint32(shape.columns)
     step, span = np.uint32(shape.depth), np.uint32(shape.span)
