@@ -32,6 +32,7 @@ ALLOCATED = 256  # registers that a warp gets at a time
 WARP = 32
 FEW = 16  # multiply-adds that make a loop one of a product
 THREADS = 256  # of a block, where the kernel does not say
+SHARES = 2  # processes that divide the kernels
 
 
 class Limits(NamedTuple):
@@ -105,14 +106,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--sm", type=int, nargs="+", choices=ARCHITECTURES, default=list(ARCHITECTURES))
     parser.add_argument("--only", default="", help="kernels whose name this regular expression finds")
     parser.add_argument("--markdown", type=Path, help="write the table there")
-    parser.add_argument("--lines", action="store_true", help=argparse.SUPPRESS)  # one architecture, for `_in_process`
+    parser.add_argument("--share", type=int, help=argparse.SUPPRESS)  # one of SHARES, for `_in_process`
     asked = parser.parse_args(arguments)
-    if asked.lines:
-        for report in _inspected(asked.sm[0], asked.only):
+    if asked.share is not None:
+        for report in _inspected(asked.share, asked.sm, asked.only):
             print(dumps(asdict(report)), flush=True)
         return 0
-    with ThreadPoolExecutor(2) as workers:
-        found = list(workers.map(lambda sm: _in_process(sm, asked.only), asked.sm))
+    with ThreadPoolExecutor(SHARES) as workers:
+        found = list(workers.map(lambda share: _in_process(share, asked.sm, asked.only), range(SHARES)))
     reports = sorted((one for some in found for one in some), key=lambda one: (one.kernel, one.dtype, one.architecture))
     text = table(reports)
     print(text)
@@ -123,30 +124,39 @@ def main(arguments: list[str] | None = None) -> int:
     return 1 if faults or not reports else 0
 
 
-def _in_process(architecture: int, only: str) -> list[Report]:
-    """In a process of its own: Numba keeps inner functions as they were compiled first."""
-    command = [sys.executable, "-m", __spec__.name, "--lines", "--sm", str(architecture), f"--only={only}"]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
+def _in_process(share: int, architectures: list[int], only: str) -> list[Report]:
+    """A share of the kernels, in a process of its own."""
+    command = [sys.executable, "-m", __spec__.name, "--share", str(share), f"--only={only}", "--sm"]
+    command += map(str, architectures)
+    result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     if result.returncode:
-        raise SystemExit(f"inspecting sm_{architecture} failed:\n{result.stderr}")
+        raise SystemExit(f"compiling ended with {result.returncode}:\n{result.stderr}")
     return [Report(**loads(line)) for line in result.stdout.splitlines()]
 
 
-def _inspected(architecture: int, only: str) -> Iterator[Report]:
-    from numba import cuda
+def _inspected(share: int, architectures: list[int], only: str) -> Iterator[Report]:
+    """Every SHARES-th kernel: Python and Numba see it once, what comes behind them sees it for every architecture."""
+    from numba.cuda import compiler
 
-    _without_device(architecture)
-    for name, kernel in sorted(_kernels().items()):
-        if not re.search(only, name):
-            continue
-        for dtype in (np.dtype(np.float32), np.dtype(np.float64)):
-            if kernel.dtype is not None and np.dtype(kernel.dtype) != dtype:
-                continue
-            limits = {"launch_bounds": kernel.limits} if kernel.limits else {}
-            cc = divmod(architecture, 10)
-            ptx, _ = cuda.compile_ptx(kernel.function, _signature(kernel.function, dtype), cc=cc, **limits)
-            threads = kernel.limits[0] if kernel.limits else THREADS
-            yield _report(name, architecture, str(dtype), threads, ptx)
+    _without_device(architectures[0])
+    for name, kernel, dtype in _selected(only)[share::SHARES]:
+        limits = {"launch_bounds": kernel.limits} if kernel.limits else {}
+        cc, signature = divmod(architectures[0], 10), _signature(kernel.function, dtype)
+        options = {"device": False, "abi": "numba", "cc": cc, **limits}
+        library, _ = compiler._compile_pyfunc_with_fixup(kernel.function, signature, **options)
+        for architecture in architectures:
+            ptx = library.get_asm_str(cc=divmod(architecture, 10))
+            yield _report(name, architecture, str(dtype), kernel.limits[0] if kernel.limits else THREADS, ptx)
+
+
+def _selected(only: str) -> list[tuple[str, Any, np.dtype]]:
+    """(name, kernel, dtype) of all whose name is asked for, in the dtypes that they are launched for."""
+    return [
+        (name, kernel, dtype)
+        for name, kernel in sorted(_kernels().items())
+        for dtype in (np.dtype(np.float32), np.dtype(np.float64))
+        if re.search(only, name) and (kernel.dtype is None or np.dtype(kernel.dtype) == dtype)
+    ]
 
 
 def _without_device(architecture: int) -> None:
