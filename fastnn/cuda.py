@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastnn import losses, norms
+from fastnn import last_good, losses, norms
 from fastnn.cuda_session import (
     DeviceSession,
     Learning,
@@ -250,7 +250,10 @@ class Training:
             if len(state.values):
                 self._opened.write("state", moved(net.layout, self._opened.parameters, state.values))
             opened = self._opened
-            self._fit = epoch.Fit(opened.passes, opened.smalls, opened.source, job.training.index, state.steps)
+            keep_after = last_good.interval(net.params, settings.batch)
+            self._fit = epoch.Fit(
+                opened.passes, opened.smalls, opened.source, job.training.index, state.steps, keep_after
+            )
             self._validation = None
             if job.validation is not None:
                 self._validation = _Validation(net, job.validation, job, opened)
@@ -293,7 +296,7 @@ class Training:
         if self._is_over:
             return
         with self._watched():
-            self._bring("params", "running")
+            self._bring(self._opened.main.work.params, self._opened.main.work.running)
             state, opened = self._state, self._opened
             if len(state.values):
                 values = memory.fetch(opened.main.work.state, opened.main.stream)
@@ -304,23 +307,21 @@ class Training:
             _send(self._opened, self._net, self._net.params)
 
     def restore(self) -> None:
+        half, on_device = self._fit.last_good(self._state.steps), self._opened.main.work
         with self._watched():
-            self._bring("kept", "kept_running")
+            self._bring(_half(on_device.kept, half), _half(on_device.kept_running, half))
         self._is_over = True
 
     def failure(self, where: str) -> FunctionError | None:
         """The device knows no functions of users."""
         return None
 
-    def _bring(self, params: str, running: str) -> None:
+    def _bring(self, params: Any, running: Any) -> None:
         """Parameters and running averages from the device into the network."""
-        net, opened, on_device = self._net, self._opened, self._opened.main.work
-        net.params[:] = moved(
-            opened.parameters, net.layout, memory.fetch(getattr(on_device, params), opened.main.stream)
-        )
+        net, opened, stream = self._net, self._opened, self._opened.main.stream
+        net.params[:] = moved(opened.parameters, net.layout, memory.fetch(params, stream))
         if net.layout.running:
-            averages = memory.fetch(getattr(on_device, running), opened.main.stream)
-            net.running[:] = moved_running(opened.parameters, net.layout, averages)
+            net.running[:] = moved_running(opened.parameters, net.layout, memory.fetch(running, stream))
 
     @contextmanager
     def _watched(self) -> Iterator[None]:
@@ -331,6 +332,12 @@ class Training:
         except DeviceLostError:
             self._is_over = True
             raise
+
+
+def _half(array: Any, which: int) -> Any:
+    """The first or the second half of an array on the device."""
+    size = array.size // 2
+    return array[which * size : (which + 1) * size]
 
 
 class _Validation:

@@ -159,7 +159,7 @@ class _Plan:
 
     def _needs(self, moves_data: bool, reserve: int) -> budget.Needs:
         size, count = self.net.dtype.itemsize, len(self.part.X)
-        vectors = 2 + (1 + self.learning.vectors if self.learning is not None else 0)  # with room for a gradient
+        vectors = 2 + (2 + self.learning.vectors if self.learning is not None else 0)  # with room for a gradient
         fixed = vectors * self.parameters.count
         if self.small is not None and self.learning is not None:
             fixed += (2 + self.learning.vectors) * self.small_parameters.count
@@ -228,12 +228,12 @@ class _Plan:
             "rates": len(optimizer.Rates._fields),
             "params": count,
             "gradient": count if keeps_gradient else 0,
-            "kept": count if learns else 0,
+            "kept": 2 * count if learns else 0,
             "state": self.learning.vectors * count if self.learning is not None else 0,
             "space": space.count,
             "order": len(self.part),
             "running": self.parameters.running,
-            "kept_running": self.parameters.running if learns else 0,
+            "kept_running": 2 * self.parameters.running if learns else 0,
             "noise": self.noise,
             "units": 0,
             "augment": plan.constants,

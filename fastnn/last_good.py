@@ -97,6 +97,11 @@ def _folder() -> str | None:
     return ROOMY if not is_chosen and os.access(ROOMY, os.W_OK | os.X_OK) else None
 
 
+def interval(params: np.ndarray, batch: int) -> int:
+    """Steps of so many samples after which the end of an epoch is due to be copied."""
+    return STEPS if params.nbytes <= SMALL else max(1, SAMPLES // batch)
+
+
 class LastGood:
     """Keeps copies of params and running, arrays of a network in training, and puts one of them back.
 
@@ -106,7 +111,7 @@ class LastGood:
     def __init__(self, params: np.ndarray, running: np.ndarray, batch: int, steps: int) -> None:
         self._arrays = (params, running)
         self._is_small = params.nbytes <= SMALL
-        self._every = STEPS if self._is_small else max(1, SAMPLES // batch)
+        self._every = interval(params, batch)
         self._numbers = np.zeros(work.NUMBERS, np.int64)
         self._numbers[work.KEPT_AT] = steps
         self._place = self._new_place()

@@ -4,13 +4,14 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
-from test_training import BATCH, assert_same, data, network, train
+from test_training import BATCH, CLASSES, N_IN, assert_same, data, network, train
 
 import fastnn as fn
-from fastnn import cuda, progress
+from fastnn import cuda, last_good, progress
 from fastnn.errors import DeviceLostError, DeviceMemoryError, DivergenceError, InputError
 from fastnn_kernels.cuda import budget, epoch, memory
 from fastnn_kernels.cuda.data import Streamed
+from fastnn_kernels.work import ROW
 
 pytestmark = pytest.mark.usefixtures("small_blocks")
 
@@ -77,7 +78,7 @@ def test_a_network_does_the_same_on_the_device(name, trained):
 
 def test_pre_activations_of_chosen_rows(trained):
     net, X, _ = trained("batch norm")
-    part = fn.job.Part.of(np.ascontiguousarray(X), np.array([20, 3, 7]))
+    part = fn.job.Part.of(np.ascontiguousarray(X), np.array([20, 3, 7], ROW))
     for layer in (1, 3):
         found = [
             engine.observe(net, part, layer, activated=False) for engine in (fn.processor.Processor(), cuda.Cuda())
@@ -230,6 +231,23 @@ def test_divergence_leaves_the_last_good_weights():
         assert not net.fitted.optimizer.values.any()
         found.append((caught.value.epoch, caught.value.step, str(caught.value), net.fitted.optimizer.steps))
     assert found[0] == found[1]
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("steps", [4, 1])
+def test_copies_of_good_weights_that_prove_good(steps, monkeypatch):
+    """A run that grows beyond bounds some epochs after it began goes back to the end of an epoch on the way."""
+    monkeypatch.setattr(last_good, "STEPS", steps)
+    found = []
+    for device in ("cpu", "cuda"):
+        net = fn.MLP([N_IN, CLASSES], dtype="float64")
+        before = net.params.copy()
+        with pytest.raises(DivergenceError) as caught:
+            train(net, device, True, epochs=60, optimizer=fn.SGD(30.0))
+        assert not np.array_equal(net.params, before)
+        found.append((caught.value.epoch, caught.value.step, net.params.copy()))
+    assert found[0][:2] == found[1][:2]
+    np.testing.assert_allclose(found[0][2], found[1][2], rtol=1e-6)
 
 
 class Pressing(progress.Silent):

@@ -19,8 +19,7 @@ class Source(Protocol):
     sets: list[dict[str, Any]]
 
     def pieces(self, order: np.ndarray, ends: Iterable[int]) -> Iterator[tuple[int, int, int]]:
-        """order: int64, rows of the data; ends: positions where a piece may end, rising, the last of them the last of
-        all."""
+        """order: work.ROW, rows of the data; ends: where a piece may end, rising, the last of them the end of all."""
 
 
 class Resident:

@@ -42,8 +42,6 @@ from fastnn_kernels.work import LAYERS, PASS_ROWS, RUNNING_SIZE, SEED, SHUFFLED,
 GROUP = 8  # steps between two looks at what the device has counted
 SINGLE_STEPS = 1024  # steps of one sample that are enqueued at a time
 
-KEEP_AFTER = 32  # steps between two copies of the weights: they cost a few percent of one step
-
 
 def start(p: Pass, t: int = 0, epoch: int = 0, is_training: bool = False) -> None:
     """t steps and so many epochs were done, and nothing is counted yet."""
@@ -147,14 +145,24 @@ class Fit:
     """Training on the device.
 
     passes: one for each set of the source's samples; smalls: the same for the network that is trained in place of the
-    whole, see subnetwork.py, or []; samples: work.ROW, rows of the data that take part; steps: done before.
+    whole, see subnetwork.py, or []; samples: work.ROW, rows of the data that take part; steps: done before; keep_after:
+    steps after which the end of an epoch is due to be kept.
+
+    There are two copies of parameters and running averages, made in turn: the newer one counts once a step from there
+    has found its losses finite.
     """
 
     def __init__(
-        self, passes: Sequence[Pass], smalls: Sequence[Pass], source: Source, samples: np.ndarray, steps: int
+        self,
+        passes: Sequence[Pass],
+        smalls: Sequence[Pass],
+        source: Source,
+        samples: np.ndarray,
+        steps: int,
+        keep_after: int,
     ) -> None:
         self._passes, self._smalls, self._source = passes, smalls, source
-        self.samples, self._kept_at = samples, steps
+        self.samples, self._kept, self._kept_at, self._keep_after = samples, 0, steps, keep_after
         self._launches: dict[tuple[int, bool, bool], Any] = {}
         self._pace = _Pace(self._main)
         self._keep()
@@ -247,17 +255,24 @@ class Fit:
         row = sums[LOSS] / len(self.samples), counted[HITS], counted[CLIPPED_STEPS], sums[ZEROS], sums[COST]
         if counted[FLAG]:
             return team.DIVERGED, row
-        if t + counted[STEPS] - self._kept_at >= KEEP_AFTER:
-            self._kept_at = t + int(counted[STEPS])
+        if t + counted[STEPS] - self._kept_at >= self._keep_after:
+            self._kept, self._kept_at = self._kept + 1, t + int(counted[STEPS])
             self._keep()
         return team.GOES_ON, row
 
     def _keep(self) -> None:
-        """Copy parameters and running averages, which are good, to where they are kept."""
-        work, stream = self._main.work, self._main.stream
-        memory.put(work.params, work.kept, stream)
+        """Copy parameters and running averages to a half of where they are kept."""
+        work, stream, half = self._main.work, self._main.stream, self._kept % 2
+        pairs = [(work.params, work.kept)]
         if self._main.numbers[RUNNING_SIZE]:
-            memory.put(work.running, work.kept_running, stream)
+            pairs.append((work.running, work.kept_running))
+        for array, kept in pairs:
+            memory.put(array, kept[half * array.size : (half + 1) * array.size], stream)
+
+    def last_good(self, steps: int) -> int:
+        """Which half holds the last good ones, the step after `steps` having failed."""
+        is_proved = self._kept == 0 or steps > self._kept_at
+        return (self._kept if is_proved else self._kept - 1) % 2
 
 
 class _Recorded:

@@ -63,11 +63,11 @@ class Work(NamedTuple):
 
     table: uint32 (layers + 1) * COLUMNS; numbers: int64; now: int64; words: int64; sums: float64; rates: real, the
     fields of optimizer.Rates at this step; constants: float64, see optimizer.py; betas: real, a constant per row of the
-    table; params, gradient, kept: real, flat; state: real, vectors behind each other; space: real, the workspace;
-    X: real (samples * n_in); shift, scale: real (n_in); labels: int32; targets: real (samples * n_out); weights: real
-    (samples); order: uint32, rows of X; loss_constants: real; norms: real, norm.CONSTANTS per row of the table;
-    running, kept_running: real; noise: real, noise.CONSTANTS per row of the table; units: uint32, see subnetwork.py;
-    augment: real, basis: real, see augment.py.
+    table; params, gradient: real, flat; kept: two such; state: real, vectors behind each other; space: real, the
+    workspace; X: real (samples * n_in); shift, scale: real (n_in); labels: int32; targets: real (samples * n_out);
+    weights: real (samples); order: uint32, rows of X; loss_constants: real; norms: real, norm.CONSTANTS per row of the
+    table; running: real; kept_running: two such; noise: real, noise.CONSTANTS per row of the table; units: uint32, see
+    subnetwork.py; augment: real, basis: real, see augment.py.
     """
 
     table: Any
