@@ -12,7 +12,8 @@ from fastnn_kernels import piece as pieces
 from fastnn_kernels.dense import FROM_TARGET, FROM_ZERO
 from fastnn_kernels.jit import kernel
 from fastnn_kernels.layout import BATCH_NORM, BETA, GAMMA, NO_NORM, NOISE, NORM, STRIDE, WIDTH, B, D, W
-from fastnn_kernels.native import lanes
+from fastnn_kernels.machine import UNIT
+from fastnn_kernels.native import fill, lanes, store
 from fastnn_kernels.update import update
 from fastnn_kernels.work import LAYERS, OPTIMIZER, PREFETCHES, SAMPLES, ask_for, at, open_work, scratch, share
 
@@ -56,6 +57,13 @@ def _target(work, one, offset):
 
 
 @kernel
+def _clear_padding(piece, g):
+    """Products compute whole UNITs of rows; behind those of the piece are inputs that do not exist, but are not 0."""
+    for i in range(piece.rows * piece.columns, (piece.rows + UNIT - 1) // UNIT * UNIT * piece.columns, lanes(g)):
+        store(g + i, fill(g, 0.0))
+
+
+@kernel
 def _weights(work, one, piece, d, d_stride):
     """Gradient and update of one group of rows."""
     layer, column, columns, k, rows = piece.layer, piece.column, piece.columns, piece.row, piece.rows
@@ -67,6 +75,7 @@ def _weights(work, one, piece, d, d_stride):
         sample_connect.gradient(work, layer, k, rows, column, columns, d, d_stride, one, g)
     else:
         dense.weight_gradient(work, layer, k, rows, d, d_stride, columns, one.rows, g, start)
+        _clear_padding(piece, g)
     if at(work, layer, NOISE) > noise.SAMPLE_CONNECT:
         place = piece.offset - at(work, layer, W)
         weight_noise.gradient(work, layer, place, rows, columns, d, d_stride, one.rows, g, one.is_last)
