@@ -12,7 +12,7 @@ from fastnn.bench.roofline import limit, limit_seconds
 def figures(benchmark):
     """A function (samples, flops, dtype, threads) that writes rates into extra_info, from the median of the timings.
 
-    samples and flops are those of one timed call.
+    samples and flops are those of one timed call; threads: so many, or ON_DEVICE.
     """
 
     def write(samples: int, flops: float, dtype: str, threads: int) -> None:

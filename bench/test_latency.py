@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 import fastnn as fn
+from fastnn.bench.environment import ON_DEVICE
+from fastnn.bench.peers import fastnn_cuda
 from fastnn_kernels.machine import processors
 
 NETWORKS = {
@@ -35,6 +37,19 @@ def test_one_row(benchmark, figures, name, dtype):
     net.predict(X)
     benchmark(net.predict, X)
     figures(1, flops_per_row(NETWORKS[name]), dtype, 1)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_many_rows_on_a_gpu(benchmark, figures, name, dtype):
+    """Weights and rows go there, and outputs come back, with every call."""
+    if (reason := fastnn_cuda.available()) is not None:
+        pytest.skip(reason)
+    benchmark.group = f"predict many rows, {name}"
+    rows = int(min(65_536, 4e9 // flops_per_row(NETWORKS[name])))
+    net, X = network_and_rows(NETWORKS[name], rows, dtype)
+    benchmark.pedantic(net.predict, args=(X,), kwargs={"device": "cuda"}, rounds=7, warmup_rounds=2)
+    figures(rows, rows * flops_per_row(NETWORKS[name]), dtype, ON_DEVICE)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -9,8 +9,9 @@ from dataclasses import replace
 import pytest
 
 import fastnn as fn
+from fastnn.bench.environment import ON_DEVICE
 from fastnn.bench.layers import variants
-from fastnn.bench.peers.fastnn_peer import Trainer
+from fastnn.bench.peers import fastnn_cuda, fastnn_peer
 from fastnn.bench.workloads import WORKLOADS, Workload, parse
 from fastnn_kernels.machine import processors
 
@@ -28,6 +29,16 @@ SHORTEST_CALL = 0.05
 def test_workload(benchmark, figures, name, dtype, threads):
     benchmark.group = f"{name}, {dtype}"
     time_training(benchmark, figures, replace(WORKLOADS[name], dtype=dtype), threads)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_workload_on_a_gpu(benchmark, figures, name, dtype):
+    """Data goes there and weights come back with every timed call."""
+    if (reason := fastnn_cuda.available()) is not None:
+        pytest.skip(reason)
+    benchmark.group = f"{name}, {dtype}"
+    time_training(benchmark, figures, replace(WORKLOADS[name], dtype=dtype), ON_DEVICE)
 
 
 @pytest.mark.parametrize("threads", THREADS)
@@ -62,7 +73,8 @@ def test_layers(benchmark, figures, options, threads):
 def time_training(benchmark, figures, workload: Workload, threads: int) -> None:
     if (reason := workload.missing()) is not None:
         pytest.skip(reason)
-    trainer = Trainer(workload, *workload.data(), threads)
+    peer = fastnn_cuda if threads == ON_DEVICE else fastnn_peer
+    trainer = peer.Trainer(workload, *workload.data(), threads)
     time_epochs(benchmark, figures, workload, threads, trainer.epochs)
 
 

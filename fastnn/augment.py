@@ -150,6 +150,7 @@ class Image(Augmentation):
         values[kernels.DROP], values[kernels.FILL], values[kernels.DEVIATION] = self.drop, self.fill, self.noise
         if self.elastic > 0:
             values[kernels.NODES_Y], values[kernels.NODES_X] = (self._nodes(n) for n in (self.height, self.width))
+            values[kernels.SPACING] = self._spacing
         return values
 
     def _nodes(self, pixels: int) -> int:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastnn import checks
 from fastnn.errors import InputError
+
+if TYPE_CHECKING:
+    from fastnn.network import MLP
 
 
 @dataclass(frozen=True)
@@ -30,3 +35,26 @@ def check(given: Any) -> EMA | None:
     if given is not None and not isinstance(given, EMA):
         raise InputError(f"average must be None or EMA(decay), got {given!r}")
     return given
+
+
+@contextmanager
+def in_place(net: MLP) -> Iterator[None]:
+    """The network holds the average of its weights for a while, where a fit makes one."""
+    average = net.fitted.optimizer.average
+    if average is None:
+        yield
+        return
+    raw = net.params.copy()
+    net.params[:] = average
+    try:
+        yield
+    finally:
+        net.params[:] = raw
+
+
+def keep(net: MLP) -> None:
+    """After a fit: the network holds the average, and remembers its weights, from which the next fit goes on."""
+    average = net.fitted.optimizer.average
+    if average is not None:
+        net.fitted.raw = net.params.copy()
+        net.params[:] = average

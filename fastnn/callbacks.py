@@ -8,9 +8,10 @@ from fastnn import checks
 from fastnn.errors import InputError
 
 if TYPE_CHECKING:
+    from fastnn.job import Part
     from fastnn.losses import Loss
     from fastnn.network import MLP
-    from fastnn.training import History, Part
+    from fastnn.training import History
 
 
 class Callback:

@@ -5,21 +5,24 @@ When to use: the loss stands still, or the network is deep. Training is not touc
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastnn import checks, norms, session
+from fastnn import checks, norms
 from fastnn.activations import HardSigmoid, HardTanh, ReLU, Sigmoid, Tanh
 from fastnn.callbacks import Callback
+from fastnn.processor import Processor
 from fastnn_kernels import layout
 
 if TYPE_CHECKING:
+    from fastnn.job import Part
     from fastnn.losses import Loss
     from fastnn.network import MLP
-    from fastnn.training import History, Part
+    from fastnn.training import History
 
+ENGINE = Processor(threads=1)
 MOST_SAMPLES = 1000  # looked at
 SATURATING = (Sigmoid, Tanh, HardSigmoid, HardTanh)
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
@@ -68,26 +71,26 @@ def diagnose(
     reader = Reader(net, net.fitted)
     loss_object = reader.loss(loss)
     part = reader.part(X, y, loss_object, sample_weight=sample_weight, class_weight=class_weight)
-    norms.check_batches(net, len(part.index), len(part.index))
+    norms.check_batches(net, len(part), len(part))
     return _diagnose(net, part, loss_object)
 
 
 def _diagnose(net: MLP, part: Part, loss: Loss) -> tuple[LayerDiagnosis, ...]:
-    index = part.index[_spread(len(part.index))]
-    flat = session.gradient(net, part.X, part.targets, loss, 1, part.weights, index)
+    looked_at = replace(part, index=part.index[_spread(len(part))])
+    flat = ENGINE.gradient(net, looked_at, loss)
     with np.errstate(over="ignore"):  # where training is about to diverge, infinity is the right norm
-        return tuple(_layer(net, part.X, index, number, flat) for number in range(1, len(net.layers) + 1))
+        return tuple(_layer(net, looked_at, number, flat) for number in range(1, len(net.layers) + 1))
 
 
-def _layer(net: MLP, X: np.ndarray, index: np.ndarray, number: int, gradient: np.ndarray) -> LayerDiagnosis:
+def _layer(net: MLP, part: Part, number: int, gradient: np.ndarray) -> LayerDiagnosis:
     function = net.layers[number - 1].function
     W, dW = (layout.get_layer(net.layout, number, flat)[0].astype(np.float64) for flat in (net.params, gradient))
     saturated_3 = saturated_6 = dead = None
     if isinstance(function, SATURATING):
-        size = abs(session.observe(net, X, index, number, activated=False))
+        size = abs(ENGINE.observe(net, part, number, activated=False))
         saturated_3, saturated_6 = float((size > 3).mean()), float((size > 6).mean())
     if isinstance(function, ReLU):
-        dead = float((session.observe(net, X, index, number, activated=True) == 0).all(axis=0).mean())
+        dead = float((ENGINE.observe(net, part, number, activated=True) == 0).all(axis=0).mean())
     return LayerDiagnosis(
         label=f"{number} {function.label}",
         saturated_3=saturated_3,

@@ -60,6 +60,18 @@ class MissingExtraError(FastnnError, ImportError):
         )
 
 
+class DeviceError(FastnnError, RuntimeError):
+    """The device that was asked for cannot be used, or does not answer any more."""
+
+
+class DeviceMemoryError(DeviceError, MemoryError):
+    """The device has too little memory for what it was asked to do."""
+
+
+class DeviceLostError(DeviceError):
+    """The device was lost while it worked; the network is as it was when it last came from there."""
+
+
 def unknown_name(what: str, given: object, known: Iterable[str]) -> InputError:
     """An InputError for a name that is not known, with the nearest one that is.
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import statistics
 from typing import TYPE_CHECKING
 
-from fastnn import norms, prediction, session
+from fastnn import devices, norms, prediction, session
 from fastnn.optimizers import SGD, Optimizer
-from fastnn.training import suits_single_samples
 from fastnn_kernels import layout, machine
 
 if TYPE_CHECKING:
@@ -29,16 +28,35 @@ def summary(net: MLP) -> str:
     return "\n".join([*lines, f"{total:,} parameters, {net.dtype}"])
 
 
-def explain(net: MLP, batch: int, optimizer: Optimizer) -> str:
-    """Path, vector, tile, threads and memory of a training step, with the reasons; predicted and measured speed."""
+def explain(net: MLP, batch: int, optimizer: Optimizer, device: str) -> str:
+    """Device, path, memory and what else decides on a training step, with the reasons; predicted and measured speed."""
+    work = session.flops_per_sample(net) * batch
+    reason = devices.why_not_cuda(work) if device == "auto" else None
+    lines = [] if reason is None else [f"device      cpu: {reason}"]
+    if devices.check(device) == "cpu" or reason is not None:
+        lines += _on_the_processor(net, batch, optimizer)
+    else:
+        from fastnn import cuda
+
+        lines += [f"{name:<12}{fact}" for name, fact in cuda.explain(net, batch, optimizer).items()]
+    last = net.fitted.last_run
+    if last is not None and last.samples_per_second:
+        measured = statistics.median(last.samples_per_second)
+        lines.append(f"last fit    {_speed(measured, work / batch)} (batch {last.batch:,}, {last.label})")
+    return "\n".join(lines)
+
+
+def _on_the_processor(net: MLP, batch: int, optimizer: Optimizer) -> list[str]:
     facts = machine.describe()
     flops = session.flops_per_sample(net)
     threads = session.choose_threads(net, batch, None)
-    stochastic = batch == 1 and isinstance(optimizer, SGD) and suits_single_samples(net)
+    stochastic = batch == 1 and isinstance(optimizer, SGD) and session.suits_single_samples(net)
     parts, rows = session.division(net, batch)
     space = layout.workspace(net.layout, rows, 1 if parts else threads, stochastic)
     floats = space.count * threads + net.layout.count * parts if parts else space.count
-    lines = [
+    speed = batch / prediction.seconds_of_step(net, batch, optimizer, threads, stochastic)
+    share = speed * flops / (prediction.limit(str(net.dtype)) * threads)
+    return [
         f"processor   {facts['processor']}, {facts['vector']}",
         f"tile        {facts['tile']}",
         f"step        {batch:,} samples, {flops * batch / 1e6:,.1f} MFLOP, {type(optimizer).__name__}",
@@ -46,15 +64,8 @@ def explain(net: MLP, batch: int, optimizer: Optimizer) -> str:
         f"threads     {threads} of {machine.processors()}: {_why()}",
         f"memory      parameters {_bytes(net.layout.count * net.dtype.itemsize)}, "
         f"workspace {_bytes(floats * net.dtype.itemsize)}",
+        f"predicted   {_speed(speed, flops)}, {share:.0%} of what the multiply-adds allow",
     ]
-    speed = batch / prediction.seconds_of_step(net, batch, optimizer, threads, stochastic)
-    share = speed * flops / (prediction.limit(str(net.dtype)) * threads)
-    lines.append(f"predicted   {_speed(speed, flops)}, {share:.0%} of what the multiply-adds allow")
-    last = net.fitted.last_run
-    if last is not None and last.samples_per_second:
-        measured = statistics.median(last.samples_per_second)
-        lines.append(f"last fit    {_speed(measured, flops)} (batch {last.batch:,}, {_threads(last.threads)})")
-    return "\n".join(lines)
 
 
 def _path(batch: int, parts: int, rows: int, block: int, stochastic: bool) -> str:
@@ -75,10 +86,6 @@ def _path(batch: int, parts: int, rows: int, block: int, stochastic: bool) -> st
 
 def _speed(samples_per_second: float, flops: float) -> str:
     return f"{samples_per_second:,.0f} samples/s, {samples_per_second * flops / 1e9:,.1f} GFLOP/s"
-
-
-def _threads(count: int) -> str:
-    return f"{count} thread" + ("s" if count > 1 else "")
 
 
 def _why() -> str:

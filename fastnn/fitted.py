@@ -13,7 +13,7 @@ from fastnn_kernels import layout
 from fastnn_kernels.optimizer import ADAM, states
 
 if TYPE_CHECKING:
-    from fastnn.training import Settings
+    from fastnn.job import Job
 
 
 @dataclass
@@ -21,13 +21,25 @@ class OptimizerState:
     """What an optimizer remembers between steps; a second fit goes on from here.
 
     kind: the optimizer's code; values: flat, laid out as the parameters, once a moment, and behind them the
-    average of the weights where there is one; steps and epochs done.
+    average of the weights where has_average; steps and epochs done.
     """
 
     kind: int = ADAM
     values: np.ndarray = field(default_factory=lambda: np.zeros(0))
     steps: int = 0
     epochs: int = 0
+    has_average: bool = False
+
+    @property
+    def average(self) -> np.ndarray | None:
+        """The average of the weights, a view."""
+        return self.values[-(len(self.values) // (states(self.kind) + 1)) :] if self.has_average else None
+
+    def start_over(self) -> None:
+        """Nothing was learned; the epochs still count."""
+        self.values[:] = 0
+        self.steps = 0
+        self.has_average = False
 
     def become(self, kind: int, size: int, room: int, like: np.ndarray) -> None:
         """The state of an optimizer that remembers `size` values, with room for `room` of the dtype of `like`.
@@ -47,10 +59,10 @@ class OptimizerState:
 
 @dataclass(frozen=True)
 class LastRun:
-    """What the last fit measured. samples_per_second: a value per epoch."""
+    """What the last fit measured. label: where it trained; samples_per_second: a value per epoch."""
 
     batch: int
-    threads: int
+    label: str
     samples_per_second: list[float]
 
 
@@ -68,26 +80,23 @@ class Fitted:
     last_run: LastRun | None = None
     raw: np.ndarray | None = None
 
-    def begin(
-        self,
-        classes: np.ndarray | None,
-        normalization: Normalization | None,
-        settings: Settings,
-        params: np.ndarray,
-    ) -> None:
+    def begin(self, job: Job, params: np.ndarray) -> None:
         """A fit begins: note what it is. params: of the network, which the raw ones replace.
 
         Another optimizer than before starts afresh, the epochs go on. An average starts from the network's weights,
         which are the last fit's average if it had one.
         """
-        size = states(settings.optimizer.code) * len(params)
-        self.optimizer.become(settings.optimizer.code, size, size + (len(params) if settings.average else 0), params)
-        if settings.average:
+        settings = job.settings
+        has_average, kind = settings.average is not None, settings.optimizer.code
+        size = states(kind) * len(params)
+        self.optimizer.become(kind, size, size + has_average * len(params), params)
+        self.optimizer.has_average = has_average
+        if has_average:
             self.optimizer.values[size:] = params
         if self.raw is not None:
             params[:] = self.raw
-        self.classes = self.classes if classes is None else classes
-        self.normalization, self.loss, self.raw = normalization, settings.loss, None
+        self.classes = self.classes if job.classes is None else job.classes
+        self.normalization, self.loss, self.raw = job.normalization, settings.loss, None
 
     def copy(self) -> Fitted:
         """For another network: what a fit writes is not shared."""

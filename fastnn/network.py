@@ -8,38 +8,23 @@ from typing import Any
 
 import numpy as np
 
-from fastnn import (
-    architecture,
-    averaging,
-    checks,
-    clipping,
-    explain,
-    initializers,
-    inputs,
-    norms,
-    optimizers,
-    penalties,
-    range_test,
-    schedules,
-    session,
-)
-from fastnn import augment as augment_module
-from fastnn import callbacks as callbacks_module
+from fastnn import architecture, checks, devices, explain, initializers, inputs, norms, optimizers, range_test, session
 from fastnn import progress as progress_module
 from fastnn.augment import Augmentation
 from fastnn.averaging import EMA
 from fastnn.clipping import Clip
 from fastnn.custom import CustomActivation
 from fastnn.data.normalize import Normalization
+from fastnn.engine import Engine
 from fastnn.errors import InputError
 from fastnn.fitted import Fitted, LastRun
-from fastnn.last_good import LastGood
+from fastnn.job import Part
 from fastnn.layers import Dense
 from fastnn.norms import NormState
 from fastnn.penalties import Penalty
 from fastnn.range_test import RangeTest
-from fastnn.reading import Reader
-from fastnn.training import History, Run, Settings
+from fastnn.reading import Reader, Request
+from fastnn.training import History, Run
 from fastnn_kernels import layout
 
 
@@ -197,50 +182,46 @@ class MLP:
         their weights.
         accumulate: batches whose gradients make one update, averaged over all their samples. average: EMA, the average
         of the weights that the network holds from then on, while the next fit goes on from the weights themselves.
-        threads: None chooses by the work. progress: whether to show any.
+        threads: None chooses by the work. device: "cpu", "cuda", or "auto": a GPU where there is one and steps are
+        worth it; the weights are the same to rounding, and each can go on where the other stopped. progress: whether
+        to show any.
 
         Returns the History of these epochs. Raises InputError before anything is computed, DivergenceError where the
         loss becomes NaN or infinite, FunctionError where a function of your own raises an exception; the network then
         has the last good weights, which meanwhile lie in a temporary file where they are more than 256 KiB:
-        docs/memory.md. Ctrl-C stops after a whole step.
+        docs/memory.md. DeviceError: the device cannot be used, or was lost. Ctrl-C stops after a whole step.
         """
-        _check_device(device)
-        fitted = Fitted() if checks.flag("reset", reset) else self.fitted
-        reader = Reader(self, fitted)
-        loss_object = reader.loss(loss)
-        reader.check_trainable(loss_object)
-        training, held = reader.divide(
-            reader.part(X, y, loss_object, sample_weight=sample_weight, class_weight=class_weight),
-            validation,
-            loss_object,
-        )
-        batch = reader.batch(batch_size, len(training.index))
-        settings = Settings(
-            loss=loss_object,
-            optimizer=optimizers.family.get(optimizer),
-            epochs=checks.whole("epochs", epochs),
-            batch=reader.batch(batch * checks.whole("accumulate", accumulate), len(training.index)),
-            pass_rows=session.pass_rows(self, batch),
-            shuffle=checks.flag("shuffle", shuffle),
-            penalty=penalties.check(penalty),
-            clip=clipping.check(clip),
-            average=averaging.check(average),
-            schedule=schedules.family.get("constant" if schedule is None else schedule),
-            callbacks=callbacks_module.check(callbacks),
-            threads=reader.threads(threads, batch_size, len(training.index)),
-            augment=augment_module.check(augment, self.n_in),
-        )
-        norms.check_batches(self, len(training.index), batch)
         show = progress_module.create(checks.flag("progress", progress))
-        normalization = reader.normalization(normalize, training)
+        fitted = Fitted() if checks.flag("reset", reset) else self.fitted
+        asked = Request(
+            loss=loss,
+            optimizer=optimizer,
+            epochs=epochs,
+            batch_size=batch_size,
+            penalty=penalty,
+            clip=clip,
+            normalize=normalize,
+            shuffle=shuffle,
+            schedule=schedule,
+            validation=validation,
+            augment=augment,
+            sample_weight=sample_weight,
+            class_weight=class_weight,
+            accumulate=accumulate,
+            average=average,
+            callbacks=callbacks,
+        )
+        job = Reader(self, fitted).job(X, y, asked)
+        engine = devices.choose(device, self._work(job.settings.batch), threads, show.message)
+        engine.check(self, job)
         # All input is good: from here on the network changes.
         if reset:
             self._start_over()
         self.fitted = fitted
-        fitted.begin(training.targets.classes, normalization, settings, self.params)
-        with LastGood(self.params, self.running, settings.batch, self.fitted.optimizer.steps) as last_good:
-            history = Run(self, training, held, settings, show, last_good).train()
-        self.fitted.last_run = LastRun(settings.batch, settings.threads, history.samples_per_second)
+        fitted.begin(job, self.params)
+        with engine.trainer(self, job, show.message) as trainer:
+            history = Run(self, job, trainer, show).train()
+        self.fitted.last_run = LastRun(job.settings.batch, trainer.label, history.samples_per_second)
         return history
 
     def find_learning_rate(
@@ -260,6 +241,7 @@ class MLP:
         sample_weight: Any = None,
         class_weight: Any = None,
         threads: int | None = None,
+        device: str = "cpu",
     ) -> RangeTest:
         """The range test: how the loss moves as a copy of this network trains at a rate that rises from step to step.
 
@@ -267,45 +249,47 @@ class MLP:
         lowest value or not finite. All else as in fit. The network stays as it is. Returns a RangeTest, which
         fastnn.plots.learning_rate_search draws. Source: Smith 2017.
         """
-        return range_test.run(
-            self,
-            X,
-            y,
-            range_test.rates(lowest, highest, steps),
-            loss=loss,
-            optimizer=optimizer,
-            batch_size=batch_size,
-            penalty=penalty,
-            clip=clip,
-            normalize=normalize,
-            sample_weight=sample_weight,
-            class_weight=class_weight,
-            threads=threads,
-        )
+        rates = range_test.rates(lowest, highest, steps)
+        weighting = {"sample_weight": sample_weight, "class_weight": class_weight}
+        asked = Request(loss, optimizer, 1, batch_size, penalty, clip, normalize, shuffle=False, **weighting)
+        job = Reader(self, self.fitted).job(X, y, asked)
+        engine = devices.choose(device, self._work(job.settings.batch), threads)
+        return range_test.run(self, job, rates, engine)
+
+    def _work(self, batch: int) -> float:
+        """Floating point operations of a step."""
+        return session.flops_per_sample(self) * batch
 
     # Use
 
-    def predict(self, X: Any) -> np.ndarray:
+    def predict(self, X: Any, *, device: str = "cpu") -> np.ndarray:
         """(samples, n_out), outputs of the last activation. Raises InputError as fit does."""
-        array = inputs.matrix("X", X, self.n_in, self.dtype)
-        return session.predict(self, array, Reader(self, self.fitted).loss(None), self._idle_threads(len(array)))
+        part = Part.of(inputs.matrix("X", X, self.n_in, self.dtype))
+        return self._idle(device, part).predict(self, part, Reader(self, self.fitted).loss(None))
 
-    def activations(self, X: Any) -> list[np.ndarray]:
+    def activations(self, X: Any, *, device: str = "cpu") -> list[np.ndarray]:
         """[(samples, n), ...]: the outputs of every layer, the last of them what predict gives. On one thread."""
-        array = inputs.matrix("X", X, self.n_in, self.dtype)
-        index, numbers = inputs.rows(array), range(1, len(self.layers) + 1)
-        return [session.observe(self, array, index, number, activated=True) for number in numbers]
+        part = Part.of(inputs.matrix("X", X, self.n_in, self.dtype))
+        engine = self._idle(device, part)
+        return [engine.observe(self, part, number, activated=True) for number in range(1, len(self.layers) + 1)]
 
-    def predict_class(self, X: Any) -> np.ndarray:
+    def predict_class(self, X: Any, *, device: str = "cpu") -> np.ndarray:
         """(samples,), class labels as given to fit. Raises InputError for a network that tells no classes apart."""
         if self.classes_ is None:
             raise InputError("predict_class needs a network that was fitted on class labels")
-        outputs = self.predict(X)
+        outputs = self.predict(X, device=device)
         index = outputs.argmax(axis=1) if self.n_out > 1 else (outputs[:, 0] > 0.5).astype(np.int64)
         return self.classes_[index]
 
     def evaluate(
-        self, X: Any, y: Any, *, loss: Any = None, sample_weight: Any = None, class_weight: Any = None
+        self,
+        X: Any,
+        y: Any,
+        *,
+        loss: Any = None,
+        sample_weight: Any = None,
+        class_weight: Any = None,
+        device: str = "cpu",
     ) -> dict[str, float]:
         """{"loss": ..., "accuracy": ...}: the mean loss without penalty; accuracy where y holds classes.
 
@@ -314,17 +298,32 @@ class MLP:
         reader = Reader(self, self.fitted)
         loss_object = reader.loss(loss)
         part = reader.part(X, y, loss_object, sample_weight=sample_weight, class_weight=class_weight)
-        threads = self._idle_threads(len(part.index))
-        check = session.Evaluation(self, part.X, part.targets, loss_object, part.index, threads, part.weights)
-        value, accuracy = check.measure()
+        value, accuracy = self._idle(device, part).evaluate(self, part, loss_object)
         return {"loss": value} if accuracy is None else {"loss": value, "accuracy": accuracy}
 
-    def loss(self, X: Any, y: Any, *, loss: Any = None, sample_weight: Any = None, class_weight: Any = None) -> float:
+    def loss(
+        self,
+        X: Any,
+        y: Any,
+        *,
+        loss: Any = None,
+        sample_weight: Any = None,
+        class_weight: Any = None,
+        device: str = "cpu",
+    ) -> float:
         """The mean loss, without penalty; weights as in fit."""
-        return self.evaluate(X, y, loss=loss, sample_weight=sample_weight, class_weight=class_weight)["loss"]
+        options = {"sample_weight": sample_weight, "class_weight": class_weight, "device": device}
+        return self.evaluate(X, y, loss=loss, **options)["loss"]
 
     def gradient(
-        self, X: Any, y: Any, *, loss: Any = None, sample_weight: Any = None, class_weight: Any = None
+        self,
+        X: Any,
+        y: Any,
+        *,
+        loss: Any = None,
+        sample_weight: Any = None,
+        class_weight: Any = None,
+        device: str = "cpu",
     ) -> list[tuple[np.ndarray, np.ndarray]]:
         """[(dW (n_in, n_out), db (n_out,)), ...]: of the mean loss, without penalty; weights as in fit.
 
@@ -332,16 +331,15 @@ class MLP:
         There is no noise.
         """
         reader = Reader(self, self.fitted)
-        loss_object = reader.loss(loss)
-        reader.check_trainable(loss_object)
+        loss_object = reader.trainable_loss(loss)
         part = reader.part(X, y, loss_object, sample_weight=sample_weight, class_weight=class_weight)
-        norms.check_batches(self, len(part.index), len(part.index))
-        threads = self._idle_threads(len(part.index))
-        flat = session.gradient(self, part.X, part.targets, loss_object, threads, part.weights)
+        norms.check_batches(self, len(part), len(part))
+        flat = self._idle(device, part).gradient(self, part, loss_object)
         return [layout.get_layer(self.layout, number, flat) for number in range(1, len(self.layers) + 1)]
 
-    def _idle_threads(self, samples: int) -> int:
-        return session.choose_threads(self, min(samples, session.PASS_ROWS), None)
+    def _idle(self, device: str, part: Part) -> Engine:
+        """The device for work outside a fit: a feed through the whole part is about a third of a step."""
+        return devices.choose(device, self._work(len(part)) / 3)
 
     # Files and words
 
@@ -366,25 +364,21 @@ class MLP:
         """A table of the layers with their parameters."""
         return explain.summary(self)
 
-    def explain(self, batch_size: int = 128, optimizer: Any = None) -> str:
+    def explain(self, batch_size: int = 128, optimizer: Any = None, *, device: str = "cpu") -> str:
         """How a step on batches of this size would run, why so and how fast; and how fast the last fit was.
 
-        optimizer: a name or an object, by default the last fit's kind, before any fit Adam. The predicted speed comes
-        from a simple model of a step (prediction.py) and a short measurement of this machine, once in a process.
+        optimizer: a name or an object, by default the last fit's kind, before any fit Adam. device: as in fit. The
+        predicted speed comes from a simple model of a step (prediction.py) and a short measurement of this machine,
+        once in a process.
         """
         last = optimizers.with_code(self.fitted.optimizer.kind)
         chosen = last if optimizer is None else optimizers.family.get(optimizer)
-        return explain.explain(self, checks.whole("batch_size", batch_size), chosen)
+        return explain.explain(self, checks.whole("batch_size", batch_size), chosen, device)
 
     def __repr__(self) -> str:
         sizes = "-".join(str(size) for size in self.layout.sizes)
         names = ", ".join(layer.function.label for layer in self.layers)
         return f"MLP({sizes}; {names}; {self.dtype})"
-
-
-def _check_device(device: Any) -> None:
-    if device != "cpu":
-        raise InputError(f'device must be "cpu", got {device!r}; other devices are not supported yet')
 
 
 def _as_list(what: str, given: Any) -> list:

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastnn import checks, clipping, norms, optimizers, penalties
+from fastnn import checks
+from fastnn.engine import Engine
 from fastnn.errors import DivergenceError, InputError
+from fastnn.job import Job
 from fastnn.progress import Silent
-from fastnn.reading import Reader
-from fastnn.schedules import Constant
-from fastnn.session import pass_rows
-from fastnn.training import Run, Settings
-from fastnn_kernels import layout, team
+from fastnn.training import Run
+from fastnn_kernels import layout
 
 if TYPE_CHECKING:
     from fastnn.network import MLP
@@ -51,66 +50,33 @@ def rates(lowest: Any, highest: Any, steps: Any) -> np.ndarray:
     return np.geomspace(least, most, checks.whole("steps", steps, least=LEAST_STEPS))
 
 
-def run(
-    net: MLP,
-    X: Any,
-    y: Any,
-    rates: np.ndarray,
-    *,
-    loss: Any,
-    optimizer: Any,
-    batch_size: Any,
-    penalty: Any,
-    clip: Any,
-    normalize: str | None,
-    sample_weight: Any,
-    class_weight: Any,
-    threads: int | None,
-) -> RangeTest:
-    """A step of a copy of the network at each of the rates. The arguments are those of fit."""
-    reader = Reader(net, net.fitted)
-    loss_object = reader.loss(loss)
-    reader.check_trainable(loss_object)
-    training = reader.part(X, y, loss_object, sample_weight=sample_weight, class_weight=class_weight)
-    batch = reader.batch(batch_size, len(training.index))
-    norms.check_batches(net, len(training.index), batch)
-    settings = Settings(
-        loss=loss_object,
-        optimizer=optimizers.family.get(optimizer),
-        epochs=1,
-        batch=batch,
-        shuffle=False,
-        penalty=penalties.check(penalty),
-        schedule=Constant(),
-        callbacks=(),
-        threads=reader.threads(threads, batch_size, len(training.index)),
-        pass_rows=pass_rows(net, batch),
-        clip=clipping.check(clip),
-    )
+def run(net: MLP, job: Job, rates: np.ndarray, engine: Engine) -> RangeTest:
+    """A step of a copy of the network at each of the rates. job: of one epoch, not shuffled."""
+    engine.check(net, job)
     trial = copy.copy(net)
     trial.params = layout.zeros(len(net.params), net.dtype)
     trial.params[:], trial.running = net.params, net.running.copy()
-    normalization = reader.normalization(normalize, training)
     trial.fitted = net.fitted.copy()
-    trial.fitted.begin(training.targets.classes, normalization, settings, trial.params)
-    losses = _losses(Run(trial, training, None, settings, Silent()), rates, net.seed)
+    trial.fitted.begin(job, trial.params)
+    show = Silent()
+    with engine.trainer(trial, job, show.message) as trainer:
+        losses = _losses(Run(trial, job, trainer, show), rates, net.seed)
     tried = rates[: len(losses)]
     return RangeTest(tried, losses, _suggestion(tried, losses))
 
 
 def _losses(run: Run, rates: np.ndarray, seed: int) -> np.ndarray:
     losses, lowest = run.history.loss, float("inf")
-    batches = _batches(run.training.index.copy(), run.settings.batch, seed)
-    with team.Team(run.settings.threads) as workers:
-        for rate in rates:
-            try:
-                run.step(workers, next(batches), rate)
-            except DivergenceError:
-                break
-            now = float(np.mean(losses[-_window(len(rates)) :]))
-            lowest = min(lowest, now)
-            if now > lowest + (WORSE - 1.0) * abs(lowest):
-                break
+    batches = _batches(run.job.training.index.copy(), run.job.settings.batch, seed)
+    for rate in rates:
+        try:
+            run.step(next(batches), rate)
+        except DivergenceError:
+            break
+        now = float(np.mean(losses[-_window(len(rates)) :]))
+        lowest = min(lowest, now)
+        if now > lowest + (WORSE - 1.0) * abs(lowest):
+            break
     return np.array(losses)
 
 

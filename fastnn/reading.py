@@ -2,26 +2,59 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastnn import checks, inputs, losses, session, targets, weighting
+from fastnn import (
+    augment,
+    averaging,
+    callbacks,
+    checks,
+    clipping,
+    inputs,
+    losses,
+    norms,
+    optimizers,
+    penalties,
+    schedules,
+    targets,
+    weighting,
+)
 from fastnn.activations import Threshold
 from fastnn.data import normalize as normalization_module
 from fastnn.data.normalize import Normalization
 from fastnn.data.split import draw
 from fastnn.errors import InputError
 from fastnn.fitted import Fitted
+from fastnn.job import Job, Part, Settings
 from fastnn.losses import Loss
-from fastnn.training import Part
 
 if TYPE_CHECKING:
     from fastnn.network import MLP
 
 
-MOST_THREADS = 1024
+@dataclass(frozen=True)
+class Request:
+    """What a user asks of a fit, unread; MLP.fit says what each of these may be."""
+
+    loss: Any
+    optimizer: Any
+    epochs: Any
+    batch_size: Any
+    penalty: Any
+    clip: Any
+    normalize: Any
+    shuffle: Any = True
+    schedule: Any = None
+    validation: Any = None
+    augment: Any = None
+    sample_weight: Any = None
+    class_weight: Any = None
+    accumulate: Any = 1
+    average: Any = None
+    callbacks: Any = ()
 
 
 class Reader:
@@ -31,20 +64,54 @@ class Reader:
         self._net, self._fitted = net, fitted
         self._output = net.layers[-1].function
 
+    def job(self, X: Any, y: Any, asked: Request) -> Job:
+        """A fit, with all that it needs."""
+        loss = self.trainable_loss(asked.loss)
+        whole = self.part(X, y, loss, sample_weight=asked.sample_weight, class_weight=asked.class_weight)
+        training, held = self.divide(whole, asked.validation, loss)
+        return Job(
+            training=training,
+            validation=held,
+            settings=self._settings(asked, loss, len(training)),
+            callbacks=callbacks.check(asked.callbacks),
+            classes=whole.targets.classes,
+            normalization=self.normalization(asked.normalize, training),
+        )
+
+    def _settings(self, asked: Request, loss: Loss, samples: int) -> Settings:
+        minibatch = self.batch(asked.batch_size, samples)
+        settings = Settings(
+            loss=loss,
+            optimizer=optimizers.family.get(asked.optimizer),
+            epochs=checks.whole("epochs", asked.epochs),
+            batch=self.batch(minibatch * checks.whole("accumulate", asked.accumulate), samples),
+            minibatch=minibatch,
+            shuffle=checks.flag("shuffle", asked.shuffle),
+            penalty=penalties.check(asked.penalty),
+            clip=clipping.check(asked.clip),
+            average=averaging.check(asked.average),
+            schedule=schedules.family.get("constant" if asked.schedule is None else asked.schedule),
+            augment=augment.check(asked.augment, self._net.n_in),
+        )
+        norms.check_batches(self._net, samples, minibatch)
+        return settings
+
     def loss(self, given: Any) -> Loss:
         """The loss that is asked for, else that of the last fit, else the one that goes with the output."""
         loss = losses.family.get(given) if given is not None else self._fitted.loss or losses.natural(self._output)
         loss.check_output(self._output)
         return loss
 
-    def check_trainable(self, loss: Loss) -> None:
-        """Raises InputError where a layer lets no gradient through."""
+    def trainable_loss(self, given: Any) -> Loss:
+        """The loss as above. Raises InputError where a layer lets no gradient of it through."""
+        loss = self.loss(given)
         for number, layer in enumerate(self._net.layers, start=1):
             if isinstance(layer.function, Threshold) and layer.function.surrogate is None:
                 raise InputError(
                     f"layer {number} has the activation threshold, whose derivative is 0: nothing before it would "
                     'learn. Choose fastnn.Threshold(surrogate="straight_through") to train through it'
                 )
+        return loss
 
     def part(
         self,
@@ -86,13 +153,6 @@ class Reader:
                 raise InputError(f'batch_size must be a whole number or "full", got {given!r}')
             return samples
         return min(checks.whole("batch_size", given), samples)
-
-    def threads(self, given: Any, batch_size: Any, samples: int) -> int:
-        """Threads as asked, or as the work of a step is worth."""
-        asked = None if given is None else checks.whole("threads", given)
-        if asked is not None and asked > MOST_THREADS:
-            raise InputError(f"threads must be at most {MOST_THREADS}, got {asked}")
-        return session.choose_threads(self._net, self.batch(batch_size, samples), asked)
 
     def normalization(self, method: str | None, training: Part) -> Normalization | None:
         """The normalization that there is, or a new one by the training samples."""

@@ -1,4 +1,4 @@
-"""Between the objects of the API and the kernels: lays everything out and enters the compiled functions."""
+"""Between the objects of the API and the processor's kernels: lays everything out and enters the compiled functions."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastnn import custom, inputs, losses, noise, norms
+from fastnn import custom, description, norms
 from fastnn.activations import Activation
 from fastnn.augment import Augmentation, Plan
 from fastnn.errors import FunctionError
+from fastnn.job import Part, Settings
+from fastnn.last_good import LastGood
 from fastnn.losses import Loss
-from fastnn.targets import Targets
 from fastnn_kernels import augment as augment_kernels
-from fastnn_kernels import epoch, finite, jit, layout, machine, optimizer, team, work
+from fastnn_kernels import epoch, finite, jit, layout, machine, optimizer, team, update, work
 from fastnn_kernels import observe as observing
 from fastnn_kernels.noise import SAMPLE_CONNECT
 from fastnn_kernels.work import Arrays
@@ -64,75 +65,65 @@ class Session:
         return custom.failure(self.loss, self.activations, self.words, self.arrays.params.dtype, where)
 
 
+@dataclass(frozen=True)
+class Learning:
+    """What training needs beside a network and its data.
+
+    constants, state: the optimizer's; last_good: keeps copies of what is learned.
+    """
+
+    settings: Settings
+    constants: np.ndarray
+    state: np.ndarray
+    last_good: LastGood
+
+
 def open_session(
     net: MLP,
-    X: np.ndarray,
-    targets: Targets | None,
+    part: Part,
     loss: Loss,
-    samples: np.ndarray,
     rows: int,
     threads: int,
-    constants: np.ndarray | None = None,
-    optimizer_code: int = optimizer.NONE,
-    state: np.ndarray | None = None,
+    *,
+    learning: Learning | None = None,
     gradient: np.ndarray | None = None,
-    kept: tuple[np.ndarray, np.ndarray] | None = None,
-    shuffle: bool = False,
-    stochastic: bool = False,
-    weights: np.ndarray | None = None,
-    noisy: bool = False,
     predicts: bool = False,
-    augment: Augmentation | None = None,
     parts: int = 0,
 ) -> Session:
-    """Lay out a session over the given samples of X, work.ROW, `rows` rows at a time.
+    """Lay out a session over a part of X, `rows` rows at a time.
 
-    kept: two copies of the parameters and of the running averages, for the epochs to write, see last_good.py.
-    noisy: whether the layers' noise is on. predicts: whether batch normalization takes its running averages, folded
-    into a copy of the parameters.
+    gradient: where the gradient goes, if it is all that is asked for. predicts: whether batch normalization takes its
+    running averages, folded into a copy of the parameters. parts: of a batch that workers take alone, see parts.py.
     """
-    dtype, empty = net.dtype, np.zeros(0, net.dtype)
-    codes, noise_constants = noise.table([layer.any_noise if noisy else None for layer in net.layers])
+    codes, noise_constants = description.noises(net, learning is not None)
+    stochastic = learning is not None and learning.settings.is_stochastic and suits_single_samples(net)
+    spaces, sharing = (threads, 1) if parts else (1, threads)
     disturbed = [code > SAMPLE_CONNECT for code in codes]
-    space = layout.workspace(net.layout, rows, 1 if parts else threads, stochastic, disturbed, backwards=not predicts)
+    space = layout.workspace(net.layout, rows, sharing, stochastic, disturbed, backwards=not predicts)
     space.table[1:, layout.NOISE] = codes
-    space.table[1:, FUNCTIONS] = [layer.function.addresses(dtype) for layer in net.layers]
-    params = net.params
-    kept_params, kept_running = (empty, empty) if kept is None else kept
-    if predicts and norms.has_batch_norm(net):
-        params = layout.zeros(net.layout.count, dtype)
-        norms.fold(net, params)
-        space.table[space.table[:, layout.NORM] == layout.BATCH_NORM, layout.NORM] = layout.NO_NORM
-    normalization = net.normalization
-    augmentation = Plan.none(dtype) if augment is None else augment.plan(net.n_in, dtype, space.rows // machine.UNIT)
-    numbers = _numbers(net, space, targets, loss, len(samples))
+    space.table[1:, FUNCTIONS] = [layer.function.addresses(net.dtype) for layer in net.layers]
+    numbers = description.numbers(net, part, loss)
     numbers[work.PASS_ROWS], numbers[work.PARTS], numbers[work.SPACE_SIZE] = rows, parts, space.count
-    numbers[work.OPTIMIZER], numbers[work.STOCHASTIC] = optimizer_code, stochastic
-    numbers[work.SHUFFLED], numbers[work.WEIGHTED] = shuffle, weights is not None
+    numbers[work.STOCHASTIC] = stochastic
+    numbers[work.RUNNING_SIZE] = net.layout.running
+    set_places(numbers, space, net.layout.count)
+    empty, augmentation = np.zeros(0, net.dtype), Plan.none(net.dtype)
+    samples = np.ascontiguousarray(part.index, work.ROW)
     arrays = Arrays(
         table=np.ascontiguousarray(space.table),
         numbers=numbers,
-        betas=np.array([0.0, *(layer.function.constant for layer in net.layers)]),
-        constants=np.zeros(optimizer.CONSTANTS) if constants is None else constants,
-        params=params,
-        state=empty if state is None else state,
+        constants=np.zeros(optimizer.CONSTANTS),
+        params=_folded(net, space.table) if predicts and norms.has_batch_norm(net) else net.params,
+        state=empty,
         gradient=empty if gradient is None else gradient,
-        kept=kept_params,
-        space=layout.zeros(space.count * (threads if parts else 1), dtype),
-        X=X,
-        shift=empty if normalization is None else normalization.shift.astype(dtype),
-        scale=empty if normalization is None else normalization.scale.astype(dtype),
-        labels=np.zeros(0, np.int32) if targets is None or targets.labels is None else targets.labels,
-        targets=empty if targets is None or targets.dense is None else targets.dense,
+        kept=empty,
+        space=layout.zeros(spaces * space.count, net.dtype),
         samples=samples,
-        order=samples.copy() if shuffle else samples,
+        order=samples.copy() if learning is not None and learning.settings.shuffle else samples,
         indices=np.zeros(net.n_in if stochastic else 0, np.int64),
         words=team.new_words(),
-        loss_constants=loss.constants(),
-        weights=empty if weights is None else weights,
-        norms=norms.table(net),
         running=net.running,
-        kept_running=kept_running,
+        kept_running=empty,
         noise=noise_constants,
         inner=np.zeros(0, np.int64),
         outer=np.zeros(0, np.int64),
@@ -140,23 +131,49 @@ def open_session(
         augment=augmentation.constants,
         basis=augmentation.basis,
         room=augmentation.room,
+        **description.fields(net, part, loss),
     )
+    arrays = arrays if learning is None else _learning(net, arrays, learning)
     return Session(arrays, threads, loss, [layer.function for layer in net.layers])
 
 
-def _numbers(net: MLP, space: layout.Workspace, targets: Targets | None, loss: Loss, samples: int) -> np.ndarray:
-    numbers = np.zeros(work.NUMBERS, np.int64)
-    numbers[work.LAYERS] = len(net.layers)
-    numbers[work.LOSS], numbers[work.CUSTOM_LOSS] = loss.code, loss.address(net.dtype)
-    set_places(numbers, space, net.layout.count)
-    numbers[work.COLUMNS_IN] = net.n_in
-    numbers[work.NORMALIZED] = net.normalization is not None
-    numbers[work.SAMPLES] = samples
-    numbers[work.SEED] = net.seed
-    numbers[work.RUNNING_SIZE] = net.layout.running
-    if targets is not None:
-        numbers[work.TARGET], numbers[work.ACCURACY] = targets.kind, targets.accuracy
-    return numbers
+def _folded(net: MLP, table: np.ndarray) -> np.ndarray:
+    """A copy of the parameters that needs no batch normalization; the table forgets it."""
+    params = layout.zeros(net.layout.count, net.dtype)
+    norms.fold(net, params)
+    table[table[:, layout.NORM] == layout.BATCH_NORM, layout.NORM] = layout.NO_NORM
+    return params
+
+
+def _learning(net: MLP, arrays: Arrays, learning: Learning) -> Arrays:
+    """The arrays with what training adds."""
+    settings, numbers, constants = learning.settings, arrays.numbers, learning.constants
+    numbers[work.OPTIMIZER], numbers[work.SHUFFLED] = settings.optimizer.code, settings.shuffle
+    learning.last_good.share(numbers)
+    parts, clips = int(numbers[work.PARTS]), constants[optimizer.CLIP_NORM] > 0.0
+    gradients = parts or (1 if clips or settings.batch > numbers[work.PASS_ROWS] else 0)
+    if parts or clips:
+        constants = np.concatenate([constants, np.zeros(update.chunks(len(net.params)) + parts)])
+    kept, kept_running = learning.last_good.for_kernels or (arrays.kept, arrays.kept_running)
+    augmentation = Plan.none(net.dtype)
+    if settings.augment is not None:
+        augmentation = settings.augment.plan(net.n_in, net.dtype, int(numbers[work.ROWS]) // machine.UNIT)
+    return arrays._replace(
+        constants=constants,
+        state=learning.state,
+        gradient=layout.zeros(gradients * len(net.params), net.dtype),
+        kept=kept,
+        kept_running=kept_running,
+        augment=augmentation.constants,
+        basis=augmentation.basis,
+        room=augmentation.room,
+    )
+
+
+def suits_single_samples(net: MLP) -> bool:
+    """Whether the path for steps of one sample knows all that the layers do."""
+    is_noisy = net.has_noise or any(layer.function.is_noisy for layer in net.layers)
+    return not is_noisy and not norms.has_norm(net)
 
 
 def set_places(numbers: np.ndarray, space: layout.Workspace, parameters: int) -> None:
@@ -201,84 +218,6 @@ def pass_rows(net: MLP, batch: int) -> int:
     return batch if norms.has_batch_norm(net) else min(batch, PASS_ROWS)
 
 
-def _blocks(samples: int, threads: int) -> tuple[int, int]:
-    blocks = -(-samples // EVALUATION_BLOCK)
-    return blocks, min(threads, blocks)
-
-
-class Evaluation:
-    """Mean loss and accuracy over some samples, as often as asked."""
-
-    def __init__(
-        self,
-        net: MLP,
-        X: np.ndarray,
-        targets: Targets,
-        loss: Loss,
-        samples: np.ndarray,
-        threads: int,
-        weights: np.ndarray | None,
-    ) -> None:
-        self._net, self._targets, self._count, self._n_out = net, targets, len(samples), net.n_out
-        blocks, threads = _blocks(len(samples), threads)
-        self._losses, self._hits = np.zeros(blocks), np.zeros(blocks, np.int64)
-        rows = threads * EVALUATION_BLOCK
-        self.session = open_session(net, X, targets, loss, samples, rows, threads, weights=weights, predicts=True)
-
-    def measure(self, workers: team.Team | None = None) -> tuple[float, float | None]:
-        """Mean loss, and the share of hits, None where nothing counts as one. workers: a team that is free."""
-        if norms.has_batch_norm(self._net):
-            norms.fold(self._net, self.session.arrays.params)
-        enter(self.session, epoch.evaluate, EVALUATION_BLOCK, self._losses, self._hits, workers=workers)
-        hits = share_of_hits(int(self._hits.sum()), self._count, self._targets, self._n_out)
-        return float(self._losses.sum() / self._count), hits
-
-
-def share_of_hits(hits: int, samples: int, targets: Targets, n_out: int) -> float | None:
-    """Hits as a share of the answers given."""
-    if targets.accuracy == work.NOTHING:
-        return None
-    return hits / (samples * (n_out if targets.accuracy == work.BINARY else 1))
-
-
-def predict(net: MLP, X: np.ndarray, loss: Loss, threads: int) -> np.ndarray:
-    """Outputs of the last activation, (samples, n_out)."""
-    out = np.empty((len(X), net.n_out), net.dtype)
-    _, threads = _blocks(len(X), threads)
-    rows = threads * EVALUATION_BLOCK
-    session = open_session(net, X, None, loss, inputs.rows(X), rows, threads, predicts=True)
-    enter(session, epoch.predict, EVALUATION_BLOCK, out)
-    return out
-
-
-def gradient(
-    net: MLP,
-    X: np.ndarray,
-    targets: Targets,
-    loss: Loss,
-    threads: int,
-    weights: np.ndarray | None = None,
-    index: np.ndarray | None = None,
-) -> np.ndarray:
-    """The gradient of the mean loss over all of X, or those that index names, as a flat vector like the parameters."""
-    out = layout.zeros(net.layout.count, net.dtype)
-    samples = inputs.rows(X) if index is None else index
-    rows = pass_rows(net, len(samples))
-    session = open_session(net, X, targets, loss, samples, rows, threads, gradient=out, weights=weights)
-    enter(session, epoch.gradient)
-    return out
-
-
-def observe(net: MLP, X: np.ndarray, index: np.ndarray, layer: int, activated: bool) -> np.ndarray:
-    """Outputs of a layer, or what goes into its activation, for the rows of X that index names: (rows, n)."""
-    out = np.empty((len(index), net.sizes[layer]), net.dtype)
-    session = open_session(
-        net, X, None, losses.natural(net.layers[-1].function), index, EVALUATION_BLOCK, 1, predicts=True
-    )
-    enter(session, observing.observe, layer, activated, out)
-    return out
-
-
 def enter(session: Session, function: Callable, *args: Any, workers: team.Team | None = None) -> None:
     """Run a compiled function once: here and now where one thread does it, else on a team, the given or a new one.
 
@@ -313,6 +252,7 @@ def entries(dtype: np.dtype) -> dict[Callable, tuple]:
             np.zeros((1, 1), dtype),
         ),
         finite.first_block_not_finite: (np.zeros(0, dtype), 0, 0),
+        epoch.new_order: (np.zeros(0, work.ROW), True, 0, 0, np.zeros(0, work.ROW)),
     }
 
 

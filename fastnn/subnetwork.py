@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,17 +19,38 @@ if TYPE_CHECKING:
 CACHED_BYTES = 6 << 20  # parameters and state up to which asking for them early costs more than it brings
 
 
-def attach(net: MLP, outer: Session, rows: int) -> Session:
-    """The session with a small network inside, for passes of up to `rows` rows; as it is where all units stay."""
+@dataclass(frozen=True)
+class Shrunk:
+    """The smaller network. sizes: of the input and every layer; codes, constants: of its layers' noises; per: when its
+    units change."""
+
+    sizes: list[int]
+    codes: list[int]
+    constants: np.ndarray
+    per: int
+
+
+def shrink(net: MLP, codes: Sequence[int], constants: np.ndarray) -> Shrunk | None:
+    """The network that is left, or None where all units stay. codes, constants: noises of the whole."""
     kept = [layer.units if layer.dropout is None else layer.dropout.kept(layer.units) for layer in net.layers]
     if kept == [layer.units for layer in net.layers]:
-        return outer
-    arrays, sizes = outer.arrays, [net.n_in, *kept]
-    codes, constants = arrays.table[1:, layout.NOISE].copy(), arrays.noise.copy()
+        return None
+    codes, constants = list(codes), constants.copy()
     for i, (layer, units) in enumerate(zip(net.layers, kept, strict=True)):
         if units < layer.units:
             codes[i] = noise.DROPOUT
             constants[i + 1] = 0.0, layer.units / units, units / layer.units, layer.dropout.per_code
+    per = noise.PER_BATCH if noise.PER_BATCH in constants[1:, noise.PER] else noise.PER_EPOCH
+    return Shrunk([net.n_in, *kept], codes, constants, per)
+
+
+def attach(net: MLP, outer: Session, rows: int) -> Session:
+    """The session with a small network inside, for passes of up to `rows` rows; as it is where all units stay."""
+    arrays = outer.arrays
+    shrunk = shrink(net, arrays.table[1:, layout.NOISE].tolist(), arrays.noise)
+    if shrunk is None:
+        return outer
+    sizes, codes = shrunk.sizes, shrunk.codes
     small = layout.parameters(sizes, [layer.function.code for layer in net.layers], net.dtype)
     space = layout.workspace(small, rows, outer.threads, disturbed=[code > noise.SAMPLE_CONNECT for code in codes])
     space.table[1:, layout.NOISE] = codes
@@ -37,9 +58,7 @@ def attach(net: MLP, outer: Session, rows: int) -> Session:
     units = _units(space.table, net.sizes, net.dtype)
     states = len(arrays.state) // net.layout.count
     arrays.numbers[work.STATES] = states
-    arrays.numbers[work.SUBNETWORK] = (
-        noise.PER_BATCH if noise.PER_BATCH in constants[1:, noise.PER] else noise.PER_EPOCH
-    )
+    arrays.numbers[work.SUBNETWORK] = shrunk.per
     numbers = arrays.numbers.copy()
     is_passing = numbers[work.SUBNETWORK] == noise.PER_BATCH
     numbers[work.PREFETCHES] = is_passing and arrays.params.nbytes + arrays.state.nbytes > CACHED_BYTES
@@ -53,7 +72,7 @@ def attach(net: MLP, outer: Session, rows: int) -> Session:
         state=layout.zeros(own_states * small.count + lanes, net.dtype),
         gradient=layout.zeros(small.count + lanes if len(arrays.gradient) else 0, net.dtype),
         space=layout.zeros(space.count, net.dtype),
-        noise=constants,
+        noise=shrunk.constants,
         outer=arrays.addresses(),
         units=units,
     )

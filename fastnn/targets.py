@@ -44,6 +44,15 @@ class Targets:
             return (self.dense[:, 0] > 0.5).astype(np.int8)
         return None
 
+    def share_of_hits(self, hits: int, samples: int, n_out: int) -> float | None:
+        """Hits as a share of the answers that a network gave to so many samples; None where nothing counts as one."""
+        if self.accuracy == NOTHING:
+            return None
+        return hits / (samples * (n_out if self.accuracy == BINARY else 1))
+
+
+NO_TARGETS = Targets(None, None, None, NOTHING)
+
 
 def read(
     y: Any, samples: int, n_out: int, output: Activation, loss: Loss, dtype: np.dtype, known: np.ndarray | None

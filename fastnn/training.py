@@ -1,28 +1,20 @@
-"""A run: split, epochs, validation, callbacks, stopping, history."""
+"""A run: epochs, validation, callbacks, stopping, history."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
-from fastnn import clipping, norms, penalties, session, subnetwork
-from fastnn.augment import Augmentation
-from fastnn.averaging import EMA
-from fastnn.callbacks import Callback
-from fastnn.clipping import Clip, ClipNorm
+from fastnn import averaging, penalties
+from fastnn.engine import Trainer
 from fastnn.errors import DivergenceError, FunctionError
-from fastnn.last_good import LastGood
-from fastnn.losses import Loss
-from fastnn.optimizers import SGD, Optimizer
+from fastnn.job import Job
 from fastnn.progress import Progress
-from fastnn.schedules import ReduceOnPlateau, Schedule
-from fastnn.targets import Targets
-from fastnn_kernels import epoch, layout, optimizer, team, update, work
+from fastnn.schedules import ReduceOnPlateau
+from fastnn_kernels import team
 
 if TYPE_CHECKING:
     from fastnn.diagnostics import Diagnosis
@@ -71,182 +63,77 @@ class History:
         return [own - held for own, held in zip(self.accuracy, self.validation_accuracy, strict=False)]
 
 
-@dataclass(frozen=True)
-class Part:
-    """Samples to train on or to validate with. index: rows of X, work.ROW; weights: a factor a row of X, or None."""
-
-    X: np.ndarray
-    targets: Targets
-    index: np.ndarray
-    weights: np.ndarray | None = None
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What `fit` was asked to do, checked. batch: samples an update; pass_rows: those that go through at once."""
-
-    loss: Loss
-    optimizer: Optimizer
-    epochs: int
-    batch: int
-    shuffle: bool
-    penalty: penalties.Penalty | None
-    schedule: Schedule
-    callbacks: tuple[Callback, ...]
-    threads: int
-    pass_rows: int
-    clip: Clip | None = None
-    average: EMA | None = None
-    augment: Augmentation | None = None
-
-    @property
-    def is_stochastic(self) -> bool:
-        """Whether steps are of one sample and plain, so that the path made for them applies."""
-        plain = isinstance(self.optimizer, SGD) and penalties.is_nothing(self.penalty)
-        return self.batch == 1 and plain and (self.clip, self.average, self.augment) == (None, None, None)
-
-
 class Run:
-    """One call of fit. last_good: of the network; without it, a run that diverges leaves what it had reached."""
+    """One call of fit, on a device that its trainer holds."""
 
-    def __init__(
-        self,
-        net: MLP,
-        training: Part,
-        validation: Part | None,
-        settings: Settings,
-        show: Progress,
-        last_good: LastGood | None = None,
-    ) -> None:
-        self.last_good = last_good
-        self.net, self.training, self.settings, self.show = net, training, settings, show
+    def __init__(self, net: MLP, job: Job, trainer: Trainer, show: Progress) -> None:
+        self.net, self.job, self.trainer, self.show = net, job, trainer, show
         self.history = History()
-        self.samples = len(training.index)
-        self.steps_per_epoch = -(-self.samples // settings.batch)
+        self.samples = len(job.training)
+        self.steps_per_epoch = job.settings.steps(self.samples)
         self.state = net.fitted.optimizer
         self.epochs_done = 0
-        functions = [epoch.train] if validation is None else [epoch.train, epoch.evaluate]
-        session.prepare(net.dtype, functions, show.message)
-        self.session = self._open()
-        self.validation = None if validation is None else self._evaluation(validation)
-        self.average = self.state.values[-len(net.params) :] if settings.average else None
-        schedule = settings.schedule
-        self.plateau = schedule.watch(settings.optimizer.lr) if isinstance(schedule, ReduceOnPlateau) else None
-
-    def _open(self) -> session.Session:
-        settings, net = self.settings, self.net
-        parts, rows = session.division(net, settings.batch, settings.augment)
-        rows = min(rows, settings.pass_rows)
-        sums = update.chunks(len(net.params)) + parts if parts or isinstance(settings.clip, ClipNorm) else 0
-        constants = np.concatenate([settings.optimizer.constants(), np.zeros(sums)])
-        penalties.fill(constants, settings.penalty, self.samples)
-        clipping.fill(constants, settings.clip)
-        constants[optimizer.AVERAGE] = 0.0 if settings.average is None else settings.average.decay
-        constants[optimizer.SCHEDULE : optimizer.CONSTANTS] = settings.schedule.constants(
-            self.steps_per_epoch, settings.epochs, self.state.steps
-        )
-        gradients = parts or (1 if settings.batch > rows or sums > 0 else 0)
-        opened = session.open_session(
-            net,
-            self.training.X,
-            self.training.targets,
-            settings.loss,
-            self.training.index,
-            rows,
-            settings.threads,
-            constants=constants,
-            optimizer_code=settings.optimizer.code,
-            state=self.state.values,
-            gradient=layout.zeros(gradients * len(net.params), net.dtype),
-            kept=None if self.last_good is None else self.last_good.for_kernels,
-            shuffle=settings.shuffle,
-            stochastic=settings.is_stochastic and suits_single_samples(net),
-            weights=self.training.weights,
-            noisy=True,
-            augment=settings.augment,
-            parts=parts,
-        )
-        if self.last_good is not None:
-            self.last_good.share(opened.arrays.numbers)
-        return subnetwork.attach(net, opened, rows)
-
-    def _evaluation(self, part: Part) -> session.Evaluation:
-        return session.Evaluation(
-            self.net, part.X, part.targets, self.settings.loss, part.index, self.settings.threads, part.weights
-        )
+        schedule = job.settings.schedule
+        self.plateau = schedule.watch(job.settings.optimizer.lr) if isinstance(schedule, ReduceOnPlateau) else None
 
     def train(self) -> History:
         """All epochs; returns the history.
 
         Raises DivergenceError and FunctionError, which hold the history, and KeyboardInterrupt after a whole step.
         """
+        settings, callbacks = self.job.settings, self.job.callbacks
         try:
-            self.show.start(self.settings.epochs, self.samples)
-            for callback in self.settings.callbacks:
-                callback.training_starts(self.net, self.training, self.settings.loss, self.history)
+            self.show.start(settings.epochs, self.samples)
+            for callback in callbacks:
+                callback.training_starts(self.net, self.job.training, settings.loss, self.history)
                 callback.fit_start(self.net)
-            with team.Team(self.settings.threads) as workers:
-                self._epochs(workers)
+            if callbacks:
+                self.trainer.send()
+            self._epochs(settings.epochs)
         except (DivergenceError, FunctionError) as error:
             error.history = self.history
             raise
         finally:
-            self._keep_average()
+            self.trainer.fetch()
+            averaging.keep(self.net)
             self.show.close()
-        for callback in self.settings.callbacks:
+        for callback in callbacks:
             callback.fit_end(self.net, self.history)
         return self.history
 
-    def _epochs(self, workers: team.Team) -> None:
+    def _epochs(self, epochs: int) -> None:
         span = 1
-        while self.epochs_done < self.settings.epochs:
-            span = min(span, self.settings.epochs - self.epochs_done)
-            if self.last_good is not None:
-                span = self.last_good.epochs(span, self.state.steps, self.steps_per_epoch)
-            seconds = self._span(workers, span)
-            if self.last_good is not None:
-                self.last_good.keep(self.state.steps)
-            with self._averaged():
-                self._validate(workers)
-                self.show.epoch_end(self.epochs_done, self.history)
-                stops = [callback.epoch_end(self.net, self.history) for callback in self.settings.callbacks]
-            if any(stops):
+        while self.epochs_done < epochs:
+            span = min(self.trainer.span(span), epochs - self.epochs_done)
+            seconds = self._span(span)
+            self._validate()
+            self.show.epoch_end(self.epochs_done, self.history)
+            if self._is_stopped():
                 return
             if self.plateau is not None:
                 losses = self.history.validation_loss or self.history.loss
-                self.session.arrays.constants[optimizer.LR] = self.plateau.rate(losses[-1])
-            elif self.validation is None and not self.settings.callbacks:
+                self.trainer.set_rate(self.plateau.rate(losses[-1]))
+            elif self.job.validation is None and not self.job.callbacks:
                 span = max(1, int(SPAN_SECONDS * span / max(seconds, 1e-6)))
 
-    @contextmanager
-    def _averaged(self) -> Iterator[None]:
-        """The network holds the average of its weights for a while."""
-        if self.average is None:
-            yield
-            return
-        raw = self.net.params.copy()
-        self.net.params[:] = self.average
-        try:
-            yield
-        finally:
-            self.net.params[:] = raw
+    def _is_stopped(self) -> bool:
+        """Ask the callbacks, who see the network with the average of its weights, where there is one."""
+        if not self.job.callbacks:
+            return False
+        self.trainer.fetch()
+        with averaging.in_place(self.net):
+            stops = [callback.epoch_end(self.net, self.history) for callback in self.job.callbacks]
+        self.trainer.send()
+        return any(stops)
 
-    def _keep_average(self) -> None:
-        """At the end the network holds the average; the next fit goes on from what it held."""
-        if self.average is not None:
-            self.net.fitted.raw = self.net.params.copy()
-            self.net.params[:] = self.average
-
-    def _span(self, workers: team.Team, epochs: int) -> float:
+    def _span(self, epochs: int) -> float:
         """Some epochs in one go; returns the seconds that they took."""
         results = np.zeros((epochs, 5))
-        words, state = self.session.words, self.state
+        words, state = self.trainer.words, self.state
         words[:] = 0
         start = time.perf_counter()
         try:
-            self.session.run(
-                workers, epoch.train, self.settings.batch, epochs, state.epochs, state.steps, results, poll=self._poll
-            )
+            self.trainer.train(epochs, results, self._poll)
         finally:
             seconds = time.perf_counter() - start
             done = int(words[team.EPOCH])
@@ -258,42 +145,39 @@ class Run:
             self._give_up(words)
         return seconds
 
-    def step(self, workers: team.Team, samples: np.ndarray, rate: float) -> None:
+    def step(self, samples: np.ndarray, rate: float) -> None:
         """One step on these rows of X, at this learning rate; an epoch of its own in the history."""
-        arrays = self.session.arrays
-        arrays.samples[: len(samples)] = samples
-        arrays.numbers[work.SAMPLES] = len(samples)
-        arrays.constants[optimizer.LR] = rate
-        self._span(workers, 1)
+        self.trainer.choose(samples)
+        self.trainer.set_rate(rate)
+        self._span(1)
 
     def _poll(self) -> None:
-        words = self.session.words
+        words, settings = self.trainer.words, self.job.settings
         steps = int(words[team.PROGRESS]) - int(words[team.EPOCH]) * self.steps_per_epoch
-        now = min(self.epochs_done + int(words[team.EPOCH]) + 1, self.settings.epochs)
-        self.show.advance(now, min(max(steps, 0) * self.settings.batch, self.samples))
+        now = min(self.epochs_done + int(words[team.EPOCH]) + 1, settings.epochs)
+        self.show.advance(now, min(max(steps, 0) * settings.batch, self.samples))
 
     def _record(self, results: np.ndarray, seconds: float) -> None:
+        settings, history = self.job.settings, self.history
+        has_l1 = settings.penalty is not None and settings.penalty.strengths[0] > 0.0
         for loss, hits, clipped, zeros, penalty in results.tolist():
-            self.history.loss.append(loss + penalty)
-            if not penalties.is_nothing(self.settings.penalty):
-                self.history.penalty.append(penalty)
-            if self.settings.clip is not None:
-                self.history.clipped.append(clipped / self.steps_per_epoch)
-            if self.session.arrays.constants[optimizer.PENALTY_L1] > 0.0:
-                self.history.zeros.append(zeros)
-            self._append_hits(self.history.accuracy, int(hits))
-            self.history.seconds.append(seconds)
-            self.history.samples_per_second.append(self.samples / seconds)
+            history.loss.append(loss + penalty)
+            if not penalties.is_nothing(settings.penalty):
+                history.penalty.append(penalty)
+            if settings.clip is not None:
+                history.clipped.append(clipped / self.steps_per_epoch)
+            if has_l1:
+                history.zeros.append(zeros)
+            share = self.job.training.targets.share_of_hits(int(hits), self.samples, self.net.n_out)
+            if share is not None:
+                history.accuracy.append(share)
+            history.seconds.append(seconds)
+            history.samples_per_second.append(self.samples / seconds)
 
-    def _append_hits(self, accuracy: list[float], hits: int) -> None:
-        share = session.share_of_hits(hits, self.samples, self.training.targets, self.net.n_out)
-        if share is not None:
-            accuracy.append(share)
-
-    def _validate(self, workers: team.Team) -> None:
-        if self.validation is None:
+    def _validate(self) -> None:
+        if self.job.validation is None:
             return
-        loss, accuracy = self.validation.measure(workers)
+        loss, accuracy = self.trainer.validate()
         self.history.validation_loss.append(loss)
         if accuracy is not None:
             self.history.validation_accuracy.append(accuracy)
@@ -302,22 +186,13 @@ class Run:
         """Put the last good weights back, start the optimizer afresh, and say where and why."""
         step = int(words[team.PROGRESS]) - int(words[team.EPOCH]) * self.steps_per_epoch + 1
         at_epoch, at_step = self.epochs_done + 1, min(step, self.steps_per_epoch)
-        if self.last_good is not None:
-            self.last_good.restore(self.state.steps)
-        self.average = None
-        self.state.values[:] = 0
-        self.state.steps = 0
+        self.trainer.restore()
+        self.state.start_over()
         where = (
             f" in epoch {at_epoch}, step {at_step} of {self.steps_per_epoch}. The network has its last good weights "
             "again, the optimizer starts afresh"
         )
-        if (failure := self.session.failure(where)) is not None:
+        if (failure := self.trainer.failure(where)) is not None:
             raise failure
         advice = 'Try a lower learning rate or normalize="standard"'
         raise DivergenceError(f"the loss became NaN or infinite{where}. {advice}", at_epoch, at_step)
-
-
-def suits_single_samples(net: MLP) -> bool:
-    """Whether the path for steps of one sample knows all that the layers do."""
-    is_noisy = net.has_noise or any(layer.function.is_noisy for layer in net.layers)
-    return not is_noisy and not norms.has_norm(net)

@@ -19,7 +19,10 @@ THREAD_VARIABLES = (
     "VECLIB_MAXIMUM_THREADS",
     "NUMBA_NUM_THREADS",
 )
-PACKAGES = ("fastnn-numba", "numba", "llvmlite", "numpy", "torch", "jax", "jaxlib", "scikit-learn")
+ON_DEVICE = 0
+"""In place of a number of threads: the GPU."""
+
+PACKAGES = ("fastnn-numba", "numba", "numba-cuda", "llvmlite", "numpy", "torch", "jax", "jaxlib", "scikit-learn")
 
 
 @contextlib.contextmanager
@@ -27,7 +30,11 @@ def confined(threads: int) -> Iterator[None]:
     """Processes started inside are born on `threads` processors, with every library set to so many threads.
 
     It must be so from their start: libraries read the environment and count the processors when they are imported.
+    Those that use the GPU keep all processors.
     """
+    if threads == ON_DEVICE:
+        yield
+        return
     kept = {name: os.environ.get(name) for name in THREAD_VARIABLES}
     affinity = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))

@@ -18,6 +18,7 @@ import fastnn as fn
 from fastnn import activations, losses, optimizers, session
 from fastnn.errors import InputError
 from fastnn.fitted import Fitted
+from fastnn.job import Part
 from fastnn.reading import Reader
 from fastnn_kernels import activation, dense, optimizer, output, rng
 from fastnn_kernels.gradient import gradients
@@ -169,9 +170,7 @@ def product(name: str, shape: tuple[int, int, int], dtype: str) -> Case:
     rows, n_in, n_out = shape
     net = fn.MLP([1, n_in, n_out] if name == "delta" else [n_in, n_out], activation="linear", dtype=dtype)
     X = np.zeros((rows, net.n_in), dtype)
-    opened = session.open_session(
-        net, X, None, losses.MSE(), np.arange(rows), rows, threads=1, gradient=np.zeros_like(net.params)
-    )
+    opened = session.open_session(net, Part.of(X), losses.MSE(), rows, threads=1, gradient=np.zeros_like(net.params))
     arrays = opened.arrays
     arrays.space[:] = np.random.default_rng(0).standard_normal(arrays.space.size) * 0.1
     compiled, layer = _COMPILED[name], 1
@@ -267,7 +266,7 @@ def _losses(params, addresses, rows, repeats):
 def loss_of_rows(name: str, dtype: str) -> Case:
     """Loss and delta of LOSS_ROWS rows of CLASSES outputs, from the logits, one-hot targets and hits included."""
     net, part, loss = _loss_setting(name, dtype)
-    opened = session.open_session(net, part.X, part.targets, loss, part.index, LOSS_ROWS, threads=1)
+    opened = session.open_session(net, part, loss, LOSS_ROWS, threads=1)
     arrays = opened.arrays
     arrays.space[:] = np.random.default_rng(0).standard_normal(arrays.space.size)
     addresses = arrays.addresses()

@@ -22,6 +22,8 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
 
+from fastnn.bench.environment import ON_DEVICE
+
 FEATURES = llvm.get_host_cpu_features()
 IS_X86 = platform.machine().lower() in ("x86_64", "amd64")
 VECTOR_BYTES = 64 if FEATURES.get("avx512f") else 32 if FEATURES.get("avx2") else 16
@@ -139,7 +141,11 @@ def flops_per_step(dtype: str) -> int:
 
 
 def fma_limit(dtype: str = "float32", threads: int = 1, seconds: float = 0.002, rounds: int = 100) -> float:
-    """Floating-point operations per second of `threads` cores at once: the best of some short rounds."""
+    """Floating-point operations per second of `threads` cores at once, or ON_DEVICE: the best of some short rounds."""
+    if threads == ON_DEVICE:
+        from fastnn.bench import device_limit
+
+        return device_limit.fma_limit(dtype)
     run = compiled(dtype)
     few = 10_000
     steps = max(few, int(few * seconds / min(elapsed(run, few, 1) for _ in range(rounds))))

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from fastnn.bench.environment import machine, versions
+from fastnn.bench.environment import ON_DEVICE, machine, versions
 from fastnn.bench.turns import Comparison, Result
 
 COLUMNS = ("workload", "peer", "samples/s", "ratio", "GFLOP/s", "of limit", "start s")
@@ -54,6 +54,8 @@ def _by_threads(comparisons: Sequence[Comparison]) -> dict[int, list[Comparison]
 
 
 def title(threads: int) -> str:
+    if threads == ON_DEVICE:
+        return "GPU"
     return f"{threads} thread" + ("s" if threads > 1 else "")
 
 

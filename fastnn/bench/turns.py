@@ -20,8 +20,8 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any
 
-from fastnn.bench.environment import confined
-from fastnn.bench.peers import PEERS
+from fastnn.bench.environment import ON_DEVICE, confined
+from fastnn.bench.peers import PEERS, PEERS_ON_DEVICE
 from fastnn.bench.workloads import Workload
 
 SHORTEST_TURN = 0.2
@@ -50,7 +50,7 @@ class Result:
 
 @dataclass
 class Comparison:
-    """All peers on one workload with so many threads, and the limit in operations per second."""
+    """All peers on one workload with so many threads, or ON_DEVICE, and the limit in operations per second."""
 
     workload: Workload
     threads: int
@@ -81,7 +81,7 @@ def compare(
     rounds: int,
     report: Callable[[str], None] = lambda text: None,
 ) -> list[Comparison]:
-    """Measure every workload with every peer on `threads` processors; `report` is told what is being done."""
+    """Measure every workload with every peer on `threads` processors, or ON_DEVICE; `report` is told what is done."""
     with confined(threads):
         team = {peer: Process(peer, threads) for peer in (LIMIT, *peers)}
     limit = team.pop(LIMIT)
@@ -184,7 +184,8 @@ class Worker:
 
     def prepare(self, workload: Workload) -> tuple[float, str | None]:
         """Build and warm up. Returns the seconds that this took beyond an epoch, and why it could not be, if so."""
-        module = importlib.import_module(PEERS[self.peer])
+        peers = PEERS_ON_DEVICE if self.threads == ON_DEVICE else PEERS
+        module = importlib.import_module(peers[self.peer])
         if (reason := module.available()) is not None:
             return math.nan, reason
         X, y = workload.data()

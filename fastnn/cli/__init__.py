@@ -13,7 +13,7 @@ INTERRUPTED = 130
 
 app = typer.Typer(
     name="fastnn",
-    help="Train multilayer perceptrons fast on the CPU.",
+    help="Train multilayer perceptrons fast, on the CPU or a GPU.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -28,13 +28,14 @@ def evaluate(
         float | None, typer.Option(help="look only at the share that train --test held out (digits: 0.2, else all)")
     ] = None,
     seed: Annotated[int, typer.Option(help="the seed that train had")] = 0,
+    device: options.Device = "cpu",
 ) -> None:
     """Print a model's accuracy (R^2 for regression) on the source's test part, or on all its samples."""
     net = fn.MLP.load(model)
     dataset = load(source, target)
     kind = kind_of(net)
     X, y, which = evaluated_part(dataset, kind, test, seed)
-    typer.echo(f"{which}: {tasks.score(net, kind, X, y)} on {len(y):,} samples")
+    typer.echo(f"{which}: {tasks.score(net, kind, X, y, device)} on {len(y):,} samples")
 
 
 def predict(
@@ -42,6 +43,7 @@ def predict(
     source: Annotated[str, typer.Argument(help="digits, a folder of IDX files, a .npz or a .csv file")],
     output: Annotated[Path, typer.Option(help="where to write")] = Path("predictions.csv"),
     target: Target = None,
+    device: options.Device = "cpu",
 ) -> None:
     """Write a CSV table of predictions: the class and each class' probability, or the numbers.
 
@@ -51,12 +53,12 @@ def predict(
     net = fn.MLP.load(model)
     dataset = load(source, target, features=net.n_in)
     X = dataset.X if dataset.X_test is None else dataset.X_test
-    outputs = tasks.answers(net, X)
+    outputs = tasks.answers(net, X, device)
     if net.classes_ is None:
         write_table(output, [f"output_{i + 1}" for i in range(net.n_out)], None, outputs)
     else:
         names = net.classes_[-net.n_out :]  # a single output is the probability of the second class
-        write_table(output, ["class", *map(str, names)], net.predict_class(X), outputs)
+        write_table(output, ["class", *map(str, names)], net.predict_class(X, device=device), outputs)
     typer.echo(f"{len(X):,} predictions in {output}")
 
 

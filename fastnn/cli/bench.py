@@ -27,6 +27,7 @@ def bench(
         list[str] | None, typer.Option(help="fastnn,torch,torch.compile,jax,sklearn; by default all that are installed")
     ] = None,
     threads: Annotated[list[str] | None, typer.Option(help="numbers of threads, as 1,2; by default 1 and all")] = None,
+    device: Annotated[str, typer.Option(help="cpu, or cuda: all peers on the GPU")] = "cpu",
     rounds: Annotated[int, typer.Option(min=1, help="turns of every peer; medians are taken over them")] = 7,
     json: Annotated[Path | None, typer.Option(help="write everything measured to this file")] = None,
     markdown: Annotated[Path | None, typer.Option(help="write the tables to this file")] = None,
@@ -47,12 +48,13 @@ def bench(
     if shape and network is None:
         raise InputError("--batch, --samples and --optimizer go with --network")
     if kernels:
-        if _given(workload=workload, network=network, peers=peers, threads=threads):
-            raise InputError("--kernels goes without --workload, --network, --peers and --threads")
+        if _given(workload=workload, network=network, peers=peers, threads=threads) or device != "cpu":
+            raise InputError("--kernels goes without --workload, --network, --peers, --threads and --device")
         _time_kernels(dtype, rounds, files)
     else:
         chosen = _workloads(_split(workload), network, shape, dtype)
-        _compare(chosen, _peers(_split(peers)), _threads(_split(threads)), rounds, files)
+        known = _peers_on(device)
+        _compare(chosen, _peers(_split(peers), known), _numbers(device, _split(threads)), rounds, files)
 
 
 def _given(**named: Any) -> dict[str, Any]:
@@ -125,13 +127,36 @@ def _workloads(names: list[str], network: str | None, shape: dict[str, Any], dty
     return chosen
 
 
-def _peers(names: list[str]) -> list[str]:
-    from fastnn.bench.peers import PEERS
+def _peers_on(device: str) -> list[str]:
+    """The peers that train on a device. Raises DeviceError where there is none."""
+    from fastnn.bench.peers import PEERS, PEERS_ON_DEVICE
 
+    if device not in ("cpu", "cuda"):
+        raise unknown_name("device", device, ("cpu", "cuda"))
+    if device == "cpu":
+        return list(PEERS)
+    from fastnn import cuda
+
+    cuda.find()
+    return list(PEERS_ON_DEVICE)
+
+
+def _peers(names: list[str], known: list[str]) -> list[str]:
     for name in names:
-        if name not in PEERS:
-            raise unknown_name("peer", name, PEERS)
-    return names or list(PEERS)
+        if name not in known:
+            raise unknown_name("peer", name, known)
+    return names or known
+
+
+def _numbers(device: str, threads: list[str]) -> list[int]:
+    """Numbers of threads, or what stands for the GPU."""
+    from fastnn.bench.environment import ON_DEVICE
+
+    if device == "cpu":
+        return _threads(threads)
+    if threads:
+        raise InputError("--threads goes with --device cpu")
+    return [ON_DEVICE]
 
 
 def _threads(numbers: list[str]) -> list[int]:

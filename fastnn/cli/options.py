@@ -7,6 +7,7 @@ import os
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -16,6 +17,8 @@ from fastnn.clipping import ClipNorm
 from fastnn.errors import FileError, InputError
 from fastnn.optimizers import Optimizer
 from fastnn.penalties import L1, L2, Penalty
+
+Device = Annotated[str, typer.Option(help="cpu, cuda, or auto: a GPU where it is worth it")]
 
 
 def hidden_sizes(text: str) -> list[int]:

@@ -58,17 +58,17 @@ def r_squared(y: np.ndarray, predicted: np.ndarray) -> float:
     return float(1 - residual / total) if total > 0 else float("nan")
 
 
-def score(net: Any, kind: str, X: np.ndarray, y: np.ndarray) -> str:
+def score(net: Any, kind: str, X: np.ndarray, y: np.ndarray, device: str) -> str:
     """ "accuracy 0.9812 (loss 0.0711)" or "R^2 0.8731 (loss 0.1234)"."""
-    values = net.evaluate(X, y)
+    values = net.evaluate(X, y, device=device)
     if kind == "classify":
         return f"accuracy {values['accuracy']:.4f} (loss {values['loss']:.4g})"
-    return f"R^2 {r_squared(y, answers(net, X)):.4f} (loss {values['loss']:.4g})"
+    return f"R^2 {r_squared(y, answers(net, X, device)):.4f} (loss {values['loss']:.4g})"
 
 
-def answers(net: Any, X: np.ndarray) -> np.ndarray:
+def answers(net: Any, X: np.ndarray, device: str) -> np.ndarray:
     """Predictions in the units of the targets: the rates of counts where the network learned their logarithm."""
-    outputs = net.predict(X)
+    outputs = net.predict(X, device=device)
     return np.exp(outputs) if isinstance(net.fitted.loss, Poisson) else outputs
 
 

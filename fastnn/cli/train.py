@@ -67,6 +67,7 @@ def train(
     test: Annotated[float, typer.Option(help="share held out to test on, where the source has no test part")] = 0.2,
     seed: Annotated[int, typer.Option(help="of the split, the weights and the order of samples")] = 0,
     threads: Annotated[int | None, typer.Option(help="if not given, as many as the work is worth")] = None,
+    device: options.Device = "cpu",
     dtype: Annotated[str, typer.Option(help="float32 or float64")] = "float32",
     model: Annotated[Path, typer.Option(help="where to write the model")] = Path("model.safetensors"),
     curves: Annotated[Path, typer.Option(help="where to write the learning curves")] = Path("learning_curves.png"),
@@ -87,6 +88,7 @@ def train(
         "clip": options.clip(clip_norm),
         "validation": options.share(validation, "--validation") or None,
         "threads": threads,
+        "device": device,
         "progress": progress and not quiet,
     }
     test_share = options.share(test, "--test")
@@ -122,7 +124,7 @@ def train(
     net.save(model)
     learning_curves(history, curves)
     if problem.X_test is not None and problem.y_test is not None:
-        result = tasks.score(net, problem.kind, problem.X_test, problem.y_test)
+        result = tasks.score(net, problem.kind, problem.X_test, problem.y_test, device)
         say(f"test {result} on {len(problem.y_test):,} samples")
     say(f"model            {model}\nlearning curves  {curves}")
 

@@ -33,7 +33,8 @@ DROP = 12  # probability that a pixel becomes FILL
 FILL = 13
 DEVIATION = 14  # of the noise
 ROOM_SIZE = 15  # elements
-CONSTANTS = 16
+SPACING = 16  # pixels between nodes: the four that bend pixel x are those from x / SPACING, rounded down, on
+CONSTANTS = 17
 
 MAP, NODES, DROPS, NOISE = (rng.AUGMENTATION + part for part in range(4))  # streams of random numbers
 MAP_DRAWS = 5  # rotation, scale, shear, shift down, shift to the right

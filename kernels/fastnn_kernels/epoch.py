@@ -3,7 +3,7 @@
 from fastnn_kernels import norm, output, parts, penalty, stochastic, subnetwork
 from fastnn_kernels.jit import entry, kernel
 from fastnn_kernels.layout import ACTIVATION, N_OUT, STRIDE, WIDTH, A
-from fastnn_kernels.native import fill, lanes, load, store, sum_lanes
+from fastnn_kernels.native import address, fill, lanes, load, store, sum_lanes
 from fastnn_kernels.native.atomic import fetch_add, load_acquire, store_release
 from fastnn_kernels.noise import NEVER, PER_BATCH, PER_EPOCH
 from fastnn_kernels.optimizer import PENALTY_L1, PENALTY_L2
@@ -44,11 +44,22 @@ from fastnn_kernels.work import (
 
 
 @kernel
-def _new_order(work, count, epoch):
+def _put_in_order(samples, count, is_shuffled, seed, epoch, order):
     for i in range(count):
-        work.order[i] = work.samples[i]
-    if work.numbers[SHUFFLED]:
-        shuffle(work.order, count, work.numbers[SEED], epoch)
+        order[i] = samples[i]
+    if is_shuffled:
+        shuffle(order, count, seed, epoch)
+
+
+@entry
+def new_order(samples, is_shuffled, seed, epoch, order):
+    """The order of an epoch, before which there were `epoch` others: samples, order: ROW (count,)."""
+    _put_in_order(address(samples, 0), samples.size, is_shuffled, seed, epoch, address(order, 0))
+
+
+@kernel
+def _new_order(work, count, epoch):
+    _put_in_order(work.samples, count, work.numbers[SHUFFLED] != 0, work.numbers[SEED], epoch, work.order)
 
 
 @kernel

@@ -9,6 +9,8 @@ deltas are row-major (rows, width), their row stride never a multiple of 2048 by
 set of the cache.
 
 Padding is zero where parameters lie, and stays zero. Padding of activations may hold anything finite.
+
+A device other than the processor has a Tiling of its own: there a layer's weights are one panel, (depth, width).
 """
 
 from __future__ import annotations
@@ -59,6 +61,14 @@ ALIGNMENT = 64  # bytes: a cache line
 
 
 @dataclass(frozen=True)
+class Tiling:
+    """pad: what widths and depths are rounded up to; panel: columns of a panel of weights, None for all of them."""
+
+    pad: int
+    panel: int | None
+
+
+@dataclass(frozen=True)
 class Parameters:
     """Where the parameters of a network lie in its flat vector.
 
@@ -71,6 +81,7 @@ class Parameters:
     table: np.ndarray
     count: int
     running: int
+    tiling: Tiling
 
 
 @dataclass(frozen=True)
@@ -96,6 +107,11 @@ def pad(dtype: np.dtype) -> int:
     return max(machine.lanes(dtype), machine.UNIT)
 
 
+def tiling(dtype: np.dtype) -> Tiling:
+    """The processor's."""
+    return Tiling(pad(dtype), 2 * machine.lanes(dtype))
+
+
 def round_up(n: int, multiple: int) -> int:
     return -(-n // multiple) * multiple
 
@@ -106,15 +122,20 @@ def row_stride(width: int, dtype: np.dtype) -> int:
 
 
 def parameters(
-    sizes: Sequence[int], activations: Sequence[int], dtype: np.dtype, norms: Sequence[int] | None = None
+    sizes: Sequence[int],
+    activations: Sequence[int],
+    dtype: np.dtype,
+    norms: Sequence[int] | None = None,
+    tiling_: Tiling | None = None,
 ) -> Parameters:
-    """Lay out the parameters; activations, norms: one code a layer."""
+    """Lay out the parameters; activations, norms: one code a layer; tiling_: the processor's unless given."""
+    tiles = tiling(dtype) if tiling_ is None else tiling_
     table = np.zeros((len(sizes), COLUMNS), np.int64)
     table[1:, NORM] = NO_NORM if norms is None else norms
     count = running = 0
     for layer, n_out in enumerate(sizes):
         row = table[layer]
-        row[N_OUT], row[WIDTH] = n_out, round_up(n_out, pad(dtype))
+        row[N_OUT], row[WIDTH] = n_out, round_up(n_out, tiles.pad)
         row[STRIDE] = row_stride(row[WIDTH], dtype)
         if layer:
             row[N_IN], row[DEPTH] = sizes[layer - 1], table[layer - 1, WIDTH]
@@ -127,7 +148,7 @@ def parameters(
         if row[NORM] == BATCH_NORM:
             row[RUNNING] = running
             running += 2 * int(row[WIDTH])
-    return Parameters(tuple(sizes), dtype, table, count, running)
+    return Parameters(tuple(sizes), dtype, table, count, running, tiles)
 
 
 def workspace(
@@ -195,7 +216,7 @@ def panels(layout: Parameters, layer: int, flat: np.ndarray) -> list[np.ndarray]
     """The panels of a layer as views (depth, columns) of a flat vector, from left to right."""
     row = layout.table[layer]
     width, depth, start = int(row[WIDTH]), int(row[DEPTH]), int(row[W])
-    full = 2 * machine.lanes(layout.dtype)
+    full = layout.tiling.panel or width
     views = []
     for column in range(0, width, full):
         columns = min(full, width - column)
@@ -235,6 +256,22 @@ def get_running(layout: Parameters, layer: int, running: np.ndarray) -> tuple[np
     mean = int(row[RUNNING])
     variance = mean + int(row[WIDTH])
     return running[mean : mean + row[N_OUT]], running[variance : variance + row[N_OUT]]
+
+
+def convert(source: Parameters, target: Parameters, flat: np.ndarray, out: np.ndarray) -> None:
+    """Write a flat vector that lies as `source` says into `out` as `target` says: the same network, another tiling."""
+    for layer in range(1, len(source.sizes)):
+        set_layer(target, layer, out, *get_layer(source, layer, flat))
+        if source.table[layer, NORM]:
+            for to, given in zip(get_norm(target, layer, out), get_norm(source, layer, flat), strict=True):
+                to[:] = given
+
+
+def convert_running(source: Parameters, target: Parameters, running: np.ndarray, out: np.ndarray) -> None:
+    """The same for running averages."""
+    for layer in np.flatnonzero(source.table[:, NORM] == BATCH_NORM).tolist():
+        for to, given in zip(get_running(target, layer, out), get_running(source, layer, running), strict=True):
+            to[:] = given
 
 
 def scale_layer(

@@ -30,6 +30,7 @@ from fastnn_kernels.elementary import divided_by_root
 from fastnn_kernels.jit import kernel
 from fastnn_kernels.lines import beside, line, put
 from fastnn_kernels.native import fma, load, maximum
+from fastnn_kernels.schedule import factor
 
 CODES = {
     "none": 0,
@@ -66,14 +67,16 @@ CONSTANTS = SCHEDULE + schedule.CONSTANTS
 class Rates(NamedTuple):
     """The constants as they stand at one step.
 
-    correction1: factor on the mean of the gradients, beside lr; correction2: on that of their squares; direct: on the
-    gradient itself; shrink: lr times the decay of the weights;
-    l1: as a gradient, threshold: as soft thresholds; blend: how far the average of the weights moves.
+    rest1, rest2: 1 - beta1 and 1 - beta2, which float32 would lose; correction1: factor on the mean of the gradients,
+    beside lr; correction2: on that of their squares; direct: on the gradient itself; shrink: lr times the decay of the
+    weights; l1: as a gradient, threshold: as soft thresholds; blend: how far the average of the weights moves.
     """
 
     lr: float
     beta1: float
     beta2: float
+    rest1: float
+    rest2: float
     eps: float
     eps_root: float
     correction1: float
@@ -91,7 +94,7 @@ class Rates(NamedTuple):
 @kernel
 def learning_rate(constants, t):
     """The learning rate at step t, counted from 1."""
-    return constants[LR] * schedule.factor(constants + SCHEDULE, t)
+    return constants[LR] * factor(constants, SCHEDULE, t)
 
 
 @kernel
@@ -133,6 +136,8 @@ def rates(code, constants, t):
         lr,
         constants[BETA1],
         constants[BETA2],
+        1.0 - constants[BETA1],
+        1.0 - constants[BETA2],
         constants[EPS],
         constants[EPS_ROOT],
         correction1,
@@ -204,7 +209,7 @@ def _rmsprop(rates, lines, w, s1, g):
         i = line(lines, k)
         weight = load(w + i)
         slope = beside(lines, g, k)
-        square = fma(load(s1 + i), rates.beta2, slope * slope * (1.0 - rates.beta2))
+        square = fma(load(s1 + i), rates.beta2, slope * slope * rates.rest2)
         put(lines, s1 + i, square)
         put(lines, w + i, weight - divided_by_root(slope * rates.lr, square + rates.eps_root, rates.eps))
 
@@ -212,8 +217,8 @@ def _rmsprop(rates, lines, w, s1, g):
 @kernel
 def _moments(rates, slope, mean, square):
     """The running means of the gradient and of its square, one step further."""
-    mean = fma(mean, rates.beta1, slope * (1.0 - rates.beta1))
-    return mean, fma(square, rates.beta2, slope * slope * (1.0 - rates.beta2))
+    mean = fma(mean, rates.beta1, slope * rates.rest1)
+    return mean, fma(square, rates.beta2, slope * slope * rates.rest2)
 
 
 @kernel

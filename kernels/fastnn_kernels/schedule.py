@@ -35,8 +35,14 @@ CONSTANTS = 9
 
 
 @kernel
+def cosine(turns):
+    """cos(2 pi turns) for turns in [0, 1/2]"""
+    return math.cos(2.0 * math.pi * turns)
+
+
+@kernel
 def _along_cosine(start, end, part):
-    return end + (start - end) * 0.5 * (1.0 + math.cos(math.pi * part))
+    return end + (start - end) * 0.5 * (1.0 + cosine(0.5 * part))
 
 
 @kernel
@@ -45,33 +51,35 @@ def _along(is_linear, start, end, part):
 
 
 @kernel
-def _one_cycle(constants, done):
+def _one_cycle(constants, first, done):
     """As PyTorch counts: the first step has gamma, the last one floor; 1 is one step before the share is over."""
-    last = max(constants[EVERY] * constants[STEPS] - 1.0, 1.0)
-    top = max(constants[PEAK] * constants[EVERY] * constants[STEPS] - 1.0, 0.0)
-    is_linear = constants[LINEAR] != 0.0
+    every, steps, is_linear = constants[first + EVERY], constants[first + STEPS], constants[first + LINEAR] != 0.0
+    last = max(every * steps - 1.0, 1.0)
+    top = max(constants[first + PEAK] * every * steps - 1.0, 0.0)
     if done < top:
-        return _along(is_linear, constants[GAMMA], 1.0, done / top)
-    return _along(is_linear, 1.0, constants[FLOOR], min((done - top) / max(last - top, 1.0), 1.0))
+        return _along(is_linear, constants[first + GAMMA], 1.0, done / top)
+    part = min((done - top) / max(last - top, 1.0), 1.0)
+    return _along(is_linear, 1.0, constants[first + FLOOR], part)
 
 
 @kernel
-def factor(constants, t):
-    """The factor at step t, counted from 1. constants: pointer to the nine above."""
-    done = t - 1 - constants[FIRST]
-    epochs = done / constants[STEPS]
-    warm_up, gamma, every = constants[WARM_UP], constants[GAMMA], constants[EVERY]
+def factor(constants, first, t):
+    """The factor at step t, counted from 1. constants: float64, the nine above from number `first` on."""
+    code, steps = constants[first + CODE], constants[first + STEPS]
+    warm_up, gamma, every = constants[first + WARM_UP], constants[first + GAMMA], constants[first + EVERY]
+    done = t - 1 - constants[first + FIRST]
+    epochs = done / steps
     if epochs < warm_up:
-        return min((done + 1) / (warm_up * constants[STEPS]), 1.0)
-    if constants[CODE] == STEP:
+        return min((done + 1) / (warm_up * steps), 1.0)
+    if code == STEP:
         return gamma ** math.floor(epochs / every)
-    if constants[CODE] == EXPONENTIAL:
+    if code == EXPONENTIAL:
         return gamma**epochs
-    if constants[CODE] == INVERSE:
+    if code == INVERSE:
         return 1.0 / (1.0 + gamma * epochs)
-    if constants[CODE] == COSINE:
+    if code == COSINE:
         part = min((epochs - warm_up) / max(every - warm_up, 1e-9), 1.0)
-        return _along_cosine(1.0, constants[FLOOR], part)
-    if constants[CODE] == ONE_CYCLE:
-        return _one_cycle(constants, done)
+        return _along_cosine(1.0, constants[first + FLOOR], part)
+    if code == ONE_CYCLE:
+        return _one_cycle(constants, first, done)
     return 1.0

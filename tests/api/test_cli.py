@@ -156,6 +156,58 @@ def test_info_names_machine_versions_and_cache(tmp_path):
     assert {"fastnn", "python", "numba", "llvmlite", "processor", "vector", "tile", "cache"} <= facts.keys()
 
 
+PREDICTED = ("info", "--device", "cuda", "--network", "784-512-512-10")
+
+
+def test_info_predicts_a_step_on_a_gpu_kernel_by_kernel(tmp_path):
+    lines = fastnn(*PREDICTED, "--batch", 64, "--optimizer", "sgd", "--gpu", "h100", folder=tmp_path).splitlines()
+    assert lines[1].startswith("PREDICTION")
+    assert "nothing of it was measured" in lines[1]
+    rows = [re.split(r"  +", line) for line in lines[3 : lines.index("", 3)]]
+    names = ["begin", "gather", "feed 1", "feed 2", "feed 3", "losses", "delta 2", "delta 1"]
+    names += ["gradient 1", "gradient 2", "gradient 3", "update", "finish", "a step"]
+    assert [row[0] for row in rows[1:]] == names
+    *kernels, total = (float(row[-2].replace(",", "")) for row in rows[1:])
+    assert total == pytest.approx(sum(kernels), abs=0.05 * (1 + len(kernels)))
+    speed = float(re.search(r"predicted +([\d,]+) samples/s", "\n".join(lines))[1].replace(",", ""))
+    assert speed == pytest.approx(64e6 / total, rel=0.1 / total)
+    assert "state 0.0 MiB" in lines[-1]
+
+
+def test_info_predicts_totals_of_all_known_gpus(tmp_path):
+    lines = fastnn(*PREDICTED, "--dtype", "float64", folder=tmp_path).splitlines()
+    assert lines[1].startswith("PREDICTION")
+    assert [line.split()[0] for line in lines[4 : lines.index("", 3)]] == [
+        "t4",
+        "a100",
+        "h100",
+        "b200",
+        "rtx4090",
+        "rtx5090",
+    ]
+    large = fastnn(*PREDICTED[:-1], "50000-50000-10", folder=tmp_path)
+    assert re.search(r"t4 .*does not fit", large)
+    assert "does not fit" not in re.search(r"b200 .*", large)[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((*PREDICTED, "--gpu", "h10"), "unknown GPU 'h10'; did you mean 'h100'?"),
+        ((*PREDICTED, "--optimizer", "adm"), "did you mean 'adam'?"),
+        ((*PREDICTED, "--dtype", "float16"), 'dtype must be "float32" or "float64"'),
+        ((*PREDICTED, "--batch", "0"), "--batch must be a whole number, 1 or more"),
+        ((*PREDICTED[:-1], "784,10"), "as in 784-512-512-10, got '784,10'"),
+        ((*PREDICTED[:-1], "50000-50000-10", "--gpu", "t4"), "but the T4 has 16: not even one sample"),
+        (("info", "--device", "cdua"), "did you mean 'cuda'?"),
+        (("info", "--network", "8-2"), "give --device cuda, not cpu"),
+        (("info", "--gpu", "h100"), "give --network"),
+    ],
+)
+def test_info_says_what_cannot_be_predicted(tmp_path, arguments, message):
+    assert message in fastnn(*arguments, folder=tmp_path, code=1)
+
+
 @pytest.mark.parametrize("optimizer", ["adamw", "rmsprop", "nadam", "amsgrad", "adagrad"])
 def test_optimizers_and_clipping(optimizer, tmp_path):
     options = ("--optimizer", optimizer, "--learning-rate", "0.005", "--clip-norm", "1", "--quiet")

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import fastnn as fn
+from fastnn import targets
 
 QUIET = {"progress": False}
 ROWS = 6
@@ -86,6 +87,7 @@ FIT = {  # what goes to fit instead of (X, Y), the network's output, and parts o
     "3-D X": ({"X": np.zeros((ROWS, 3, 1))}, "softmax", "(samples, 3)", "(6, 3, 1)"),
     "0-D X": ({"X": 5}, "softmax", "(samples, 3)", "()"),
     "empty": ({"X": np.zeros((0, 3)), "y": []}, "softmax", "X is empty"),
+    "rows": ({"X": np.broadcast_to(np.float32(0), (1 << 32, 3))}, "softmax", "4294967296 rows, at most 4294967295"),
     "ragged X": ({"X": [[1, 2, 3], [1, 2]]}, "softmax", "X cannot be read as an array"),
     "sparse X": ({"X": Sparse()}, "softmax", "X is a sparse matrix", "X.toarray()"),
     "complex X": ({"X": X + 1j}, "softmax", "X", "real numbers", "complex128"),
@@ -134,7 +136,7 @@ FIT = {  # what goes to fit instead of (X, Y), the network's output, and parts o
     "threads 0": ({"threads": 0}, "softmax", "threads", "got 0", "1 or more"),
     "a million threads": ({"threads": 10**6}, "softmax", "threads", "at most 1024", "1000000"),
     "threads in words": ({"threads": "all"}, "softmax", "threads", "'all'", "whole number"),
-    "device": ({"device": "cuda"}, "softmax", "device", "'cuda'", '"cpu"'),
+    "device": ({"device": "gpu"}, "softmax", "device", "'gpu'", "auto, cpu, cuda"),
     "penalty by name": ({"penalty": "l2"}, "softmax", "penalty", "'l2'", "L2(lambda)"),
     "unknown normalization": ({"normalize": "standart"}, "softmax", "'standart'", "did you mean 'standard'"),
     "callback that is none": ({"callbacks": [print]}, "softmax", "callbacks", "print", "fastnn.Callback"),
@@ -216,6 +218,15 @@ def test_classes_are_kept_to():
     for y, told in ((["no", "maybe"] * 3, "y[1] = maybe"), (Y, "y[0] = 0")):
         for method in (net.evaluate, lambda X, y: net.fit(X, y, **QUIET)):
             assert_refused(lambda method=method, y=y: method(X, y), [told, "none of the classes no, yes"], net)
+
+
+@pytest.mark.parametrize("block", [1, 2, 5, 6])
+def test_the_first_wrong_label_is_named(block, monkeypatch):
+    monkeypatch.setattr(targets, "BLOCK", block)
+    net = fn.MLP([3, 4, 2], output="softmax")
+    net.fit(X, np.array(["no", "yes"])[Y], epochs=1, **QUIET)
+    y = ["no", "yes", "no", "maybe", "yes", "perhaps"]
+    assert_refused(lambda: net.evaluate(X, y), ["y[3] = maybe", "none of the classes no, yes"], net)
 
 
 def test_classes_of_a_network_that_knows_none():

@@ -331,8 +331,8 @@ def test_masks_differ_by_layer_sample_step_and_seed():
 
 
 def test_purposes_are_the_kernels_s():
-    names = {"dropout": "DROPOUT", "drop_connect": "DROPCONNECT", "shakeout": "SHAKEOUT", "whiteout": "WHITEOUT"}
-    assert {name: getattr(kernels, constant) >> 16 for name, constant in names.items()} == ref.PURPOSES
+    constants = {name: name.upper() for name in ref.PURPOSES} | {"drop_connect": "DROPCONNECT"}
+    assert {name: getattr(kernels, constant) >> 16 for name, constant in constants.items()} == ref.PURPOSES
 
 
 def test_dropout_of_all_hidden_layers_at_once():

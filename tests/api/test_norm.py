@@ -13,6 +13,7 @@ import fastnn as fn
 from fastnn import norms as norms_module
 from fastnn import session
 from fastnn.files import checkpoint
+from fastnn.processor import Processor
 from fastnn.reading import Reader
 from fastnn_kernels import layout
 from fastnn_kernels import reference_norm as ref
@@ -60,7 +61,7 @@ def running_of(net):
 def gradient(net, X, y, threads=1):
     loss = Reader(net, net.fitted).loss("mse")
     part = Reader(net, net.fitted).part(X, y, loss)
-    return session.gradient(net, part.X, part.targets, loss, threads)
+    return Processor(threads).gradient(net, part, loss)
 
 
 def tolerance(function, layers, dtype, rng, times=1):

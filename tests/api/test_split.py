@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from fastnn.data import split as split_module
 from fastnn.data import train_test_split
 from fastnn.data.split import split
 from fastnn.errors import InputError
@@ -32,6 +33,21 @@ def test_equal_remainders_prefer_no_class():
     """Integers that are all different: were ties broken by value, the smallest would always be held out."""
     held = np.concatenate([split(np.arange(20), 0.2, seed)[1] for seed in range(50)])
     assert len(np.unique(held)) == 20
+
+
+@pytest.mark.parametrize("labels", [np.arange(100) % 7, np.arange(100) // 40 * -3, np.arange(100).astype(str)])
+@pytest.mark.parametrize("block", [1, 7, 100, 1000])
+def test_what_is_held_out_of_each_class_is_drawn_by_rank(labels, block, monkeypatch):
+    """Class by class, in their order: the samples in a random order, the first ones of it."""
+    monkeypatch.setattr(split_module, "BLOCK", block)
+    classes = np.unique(labels)
+    _, held = split(labels, 0.3, seed=5)
+    shares = [int((labels[held] == value).sum()) for value in classes]
+    random = split_module.generator(5)
+    random.permutation(len(classes))  # the order of equal remainders
+    members = [np.flatnonzero(labels == value) for value in classes]
+    drawn = [random.permutation(own)[:share] for own, share in zip(members, shares, strict=True)]
+    assert held.tolist() == sorted(np.concatenate(drawn).tolist())
 
 
 def test_seed_decides():

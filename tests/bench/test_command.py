@@ -11,9 +11,11 @@ import pytest
 from typer.testing import CliRunner
 
 from fastnn import cli
-from fastnn.bench import kernels, roofline
+from fastnn.bench import kernels, report, roofline
+from fastnn.bench.environment import ON_DEVICE
 from fastnn.cli import bench
-from fastnn.errors import FastnnError
+from fastnn.errors import FastnnError, MissingExtraError
+from fastnn_kernels.cuda import memory
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 QUICK = ("--network", "5-4-3", "--batch", "31", "--samples", "62", "--peers", "fastnn", "--rounds", "1")
@@ -57,6 +59,8 @@ def test_a_comparison_of_a_network(command, tmp_path):
         (["--threads", "1,many"], "processors here"),
         (["--json", "/nowhere/a.json"], "no folder"),
         (["--kernels", "--threads", "1"], "goes without"),
+        (["--kernels", "--device", "cuda"], "goes without"),
+        (["--device", "gpu"], "cpu, cuda"),
         (["--workload", "tiny-b1", "--batch", "3"], "go with --network"),
     ],
 )
@@ -72,9 +76,29 @@ def test_lists_have_commas_or_come_option_by_option(monkeypatch):
     assert bench._split(["1,2", "4"]) == ["1", "2", "4"]
     assert bench._threads(["4", "1", "2"]) == [1, 2, 4]
     assert bench._threads([]) == [1, 8]
-    assert bench._peers(["jax", "fastnn"]) == ["jax", "fastnn"]
+    assert bench._peers(["jax", "fastnn"], bench._peers_on("cpu")) == ["jax", "fastnn"]
+    assert bench._peers([], ["fastnn", "torch"]) == ["fastnn", "torch"]
     chosen = bench._workloads(["odd-b31", "odd-b250"], None, {}, "float64")
     assert [(workload.name, workload.dtype) for workload in chosen] == [("odd-b31", "float64"), ("odd-b250", "float64")]
+
+
+def test_without_a_gpu_it_says_so(monkeypatch):
+    monkeypatch.setattr(memory, "_has_package", lambda: False)
+    result = run("--device", "cuda")
+    assert result.exit_code == 1
+    assert isinstance(result.exception, MissingExtraError)
+
+
+def test_peers_on_a_gpu(monkeypatch):
+    monkeypatch.setattr(memory, "find", lambda: memory.Device("a GPU", (9, 0), 1, 1, (13, 0)))
+    called = []
+    monkeypatch.setattr(bench, "_compare", lambda *args: called.append(args))
+    run("--workload", "tiny-b1", "--device", "cuda")
+    (((workload,), peers, threads, *_),) = called
+    assert (workload.name, peers, threads) == ("tiny-b1", ["fastnn", "torch", "torch.compile"], [ON_DEVICE])
+    assert report.title(ON_DEVICE) == "GPU"
+    assert isinstance(run("--device", "cuda", "--threads", "1").exception, FastnnError)
+    assert isinstance(run("--device", "cuda", "--peers", "jax").exception, FastnnError)
 
 
 def test_kernels(monkeypatch, tmp_path):

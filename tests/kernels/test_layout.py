@@ -108,6 +108,18 @@ def test_workspace_is_aligned_and_apart(sizes, rows, stochastic, activation, dty
     assert_apart(pieces, space.count)
 
 
+@pytest.mark.parametrize("sizes", NETWORKS)
+def test_passes_that_only_go_forwards_have_deltas_of_the_last_layer(sizes, dtype):
+    plan = planned(sizes, dtype)
+    space, whole = (layout.workspace(plan, 13, 2, backwards=backwards) for backwards in (False, True))
+    pieces = [(space.losses, 13), (space.scratch, 2 * space.scratch_size)]
+    pieces += [(row[A], space.rows * row[STRIDE]) for row in space.table]
+    pieces.append((space.table[-1, D], space.rows * space.table[-1, STRIDE]))
+    assert_apart(pieces, space.count)
+    hidden = space.rows * int(space.table[1:-1, STRIDE].sum())
+    assert whole.count - space.count >= hidden
+
+
 @pytest.mark.parametrize("sizes", NETWORKS[:4])
 def test_layers_are_read_as_written(sizes, dtype, rng):
     plan = planned(sizes, dtype)

@@ -25,6 +25,13 @@ PEERS = {
 }
 """The module of each peer, by the name that people use for it."""
 
+PEERS_ON_DEVICE = {
+    "fastnn": "fastnn.bench.peers.fastnn_cuda",
+    "torch": "fastnn.bench.peers.torch_cuda",
+    "torch.compile": "fastnn.bench.peers.torch_compile_cuda",
+}
+"""Those that train on a GPU too."""
+
 
 class PeerTrainer:
     """What the measurement calls. Work that a library does on its own time must be finished when a call returns."""

@@ -19,15 +19,17 @@ def available() -> str | None:
 
 
 class Trainer(PeerTrainer):
+    device = "cpu"
+
     def __init__(self, workload: Workload, X: np.ndarray, y: np.ndarray, threads: int) -> None:
         import torch
 
         torch.set_num_threads(threads)
         torch.manual_seed(0)
         torch.set_default_dtype(getattr(torch, workload.dtype))
-        self.X, self.y = torch.from_numpy(X), torch.from_numpy(y)
+        self.X, self.y = torch.from_numpy(X).to(self.device), torch.from_numpy(y).to(self.device)
         self.rows = workload.rows
-        self.network = network(workload.sizes)
+        self.network = network(workload.sizes).to(self.device)
         measure = torch.nn.functional.cross_entropy if workload.classifies else torch.nn.functional.mse_loss
         self.loss = self.prepare(lambda x, y: measure(self.network(x), y))
         if workload.optimizer == "sgd":
@@ -42,7 +44,7 @@ class Trainer(PeerTrainer):
     def epoch(self) -> None:
         import torch
 
-        for rows in torch.randperm(len(self.X)).split(self.rows):
+        for rows in torch.randperm(len(self.X), device=self.device).split(self.rows):
             loss = self.loss(self.X.index_select(0, rows), self.y.index_select(0, rows))
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
