@@ -8,7 +8,7 @@ import fastnn as fn
 from fastnn.bench.workloads import LEARNING_RATE, WORKLOADS
 from fastnn_kernels.machine import processors
 
-WORKLOAD = WORKLOADS["mid-b256"]
+NAMES = ["mnist-b32", "mid-b256"]  # noise that a batch shares costs the more, the smaller the batch
 NOISES = {
     "none": None,
     "dropout per sample": fn.Dropout(0.5),
@@ -22,17 +22,19 @@ NOISES = {
 
 @pytest.mark.parametrize("threads", sorted({1, processors()}))
 @pytest.mark.parametrize("name", NOISES)
-def test_noise(benchmark, figures, name, threads):
+@pytest.mark.parametrize("workload", NAMES)
+def test_noise(benchmark, figures, workload, name, threads):
     """Operations are those of the whole network, whatever is left out."""
-    benchmark.group = f"noise, {threads} threads"
-    n_in, *hidden, n_out = WORKLOAD.sizes
+    work = WORKLOADS[workload]
+    benchmark.group = f"noise, {workload}, {threads} threads"
+    n_in, *hidden, n_out = work.sizes
     layers = [*(fn.Dense(units, "relu", noise=NOISES[name]) for units in hidden), fn.Dense(n_out, "softmax")]
-    net, data = fn.MLP(n_in, layers), WORKLOAD.data()
-    options = {"optimizer": fn.Adam(lr=LEARNING_RATE), "batch_size": WORKLOAD.batch, "threads": threads}
+    net, data = fn.MLP(n_in, layers), work.data()
+    options = {"optimizer": fn.Adam(lr=LEARNING_RATE), "batch_size": work.batch, "threads": threads}
 
     def epoch():
         net.fit(*data, **options, epochs=1, progress=False)
 
     epoch()  # compiles
     benchmark.pedantic(epoch, rounds=7, warmup_rounds=1)
-    figures(WORKLOAD.samples, WORKLOAD.flops, WORKLOAD.dtype, threads)
+    figures(work.samples, work.flops, work.dtype, threads)

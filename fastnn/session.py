@@ -126,6 +126,7 @@ def open_session(
         kept_running=empty,
         noise=noise_constants,
         inner=np.zeros(0, np.int64),
+        outer=np.zeros(0, np.int64),
         units=np.zeros(0, np.int64),
         augment=augmentation.constants,
         basis=augmentation.basis,

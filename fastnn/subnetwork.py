@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastnn import session
-from fastnn_kernels import layout, noise, work
+from fastnn_kernels import layout, machine, noise, work
 
 if TYPE_CHECKING:
     from fastnn.network import MLP
     from fastnn.session import Session
+
+
+CACHED_BYTES = 6 << 20  # parameters and state up to which asking for them early costs more than it brings
 
 
 @dataclass(frozen=True)
@@ -52,20 +55,41 @@ def attach(net: MLP, outer: Session, rows: int) -> Session:
     space = layout.workspace(small, rows, outer.threads, disturbed=[code > noise.SAMPLE_CONNECT for code in codes])
     space.table[1:, layout.NOISE] = codes
     space.table[1:, session.FUNCTIONS] = arrays.table[1:, session.FUNCTIONS]
-    space.table[:, layout.UNITS] = np.cumsum([0, *sizes[:-1]])
+    units = _units(space.table, net.sizes, net.dtype)
     states = len(arrays.state) // net.layout.count
     arrays.numbers[work.STATES] = states
     arrays.numbers[work.SUBNETWORK] = shrunk.per
     numbers = arrays.numbers.copy()
+    is_passing = numbers[work.SUBNETWORK] == noise.PER_BATCH
+    numbers[work.PREFETCHES] = is_passing and arrays.params.nbytes + arrays.state.nbytes > CACHED_BYTES
     session.set_places(numbers, space, small.count)
+    lanes = machine.lanes(net.dtype)  # vectors are read from any element on
+    own_states = 0 if is_passing else states
     inner = arrays._replace(
         table=np.ascontiguousarray(space.table),
         numbers=numbers,
-        params=layout.zeros(small.count, net.dtype),
-        state=layout.zeros(states * small.count, net.dtype),
-        gradient=layout.zeros(small.count if len(arrays.gradient) else 0, net.dtype),
+        params=layout.zeros(small.count + lanes, net.dtype),
+        state=layout.zeros(own_states * small.count + lanes, net.dtype),
+        gradient=layout.zeros(small.count + lanes if len(arrays.gradient) else 0, net.dtype),
         space=layout.zeros(space.count, net.dtype),
         noise=shrunk.constants,
-        units=np.concatenate([np.arange(size) for size in sizes]),
+        outer=arrays.addresses(),
+        units=units,
     )
     return replace(outer, arrays=arrays._replace(inner=inner.addresses()), inner=inner)
+
+
+def _units(table: np.ndarray, sizes: Sequence[int], dtype: np.dtype) -> np.ndarray:
+    """Units and places of a small network while all stay; writes into its table where they lie. sizes: of the whole.
+
+    Behind them is -1, up to whole vectors.
+    """
+    lanes, count = machine.lanes(dtype), 0
+    parts = []
+    for row, size in zip(table, sizes, strict=True):
+        for column, length in ((layout.UNITS, row[layout.N_OUT]), (layout.PLACES, size)):
+            parts.append(np.full(layout.round_up(length + 1, lanes), -1))
+            parts[-1][:length] = np.arange(length)
+            row[column] = count
+            count += len(parts[-1])
+    return np.concatenate(parts).astype(np.int32 if dtype.itemsize == 4 else np.int64)

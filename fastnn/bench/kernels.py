@@ -23,6 +23,7 @@ from fastnn.reading import Reader
 from fastnn_kernels import activation, dense, optimizer, output, rng
 from fastnn_kernels.gradient import gradients
 from fastnn_kernels.jit import FLAGS
+from fastnn_kernels.lines import stretch
 from fastnn_kernels.native import address, lanes, load, store
 from fastnn_kernels.step import Now
 from fastnn_kernels.work import OPTIMIZER, open_work, scratch
@@ -305,7 +306,8 @@ def _loss_setting(name: str, dtype: str) -> tuple[fn.MLP, Any, losses.Loss]:
 def _update(code, constants, w, state, g, repeats):
     rates = optimizer.rates(code, address(constants, 0), 10)
     for _ in range(repeats):
-        optimizer.update(code, rates, address(w, 0), address(state, 0), w.size, address(g, 0), w.size)
+        lines = stretch(address(w, 0), w.size)
+        optimizer.update(code, rates, lines, address(w, 0), address(state, 0), w.size, address(g, 0))
 
 
 def update(name: str, dtype: str) -> Case:

@@ -106,8 +106,6 @@ def _epoch(work, small, rank, size, count, batch, t, epoch):
             if per == PER_EPOCH:
                 subnetwork.give_back(work, small, rank, size)
             return state, t, loss
-        if per == PER_BATCH and not subnetwork.give_back(work, small, rank, size):
-            return STOPPED, t, loss
         t += 1
         loss += batch_loss
         hits += batch_hits

@@ -7,13 +7,15 @@ shift.
 
 from typing import NamedTuple
 
-from fastnn_kernels import dense, noise, norm, optimizer, penalty, sample_connect, weight_noise
+from fastnn_kernels import dense, noise, norm, optimizer, penalty, sample_connect, subnetwork, weight_noise
+from fastnn_kernels import piece as pieces
 from fastnn_kernels.dense import FROM_TARGET, FROM_ZERO
 from fastnn_kernels.jit import kernel
-from fastnn_kernels.layout import BATCH_NORM, BETA, DEPTH, GAMMA, N_IN, NO_NORM, NOISE, NORM, STRIDE, WIDTH, B, D, W
-from fastnn_kernels.native import lanes
+from fastnn_kernels.layout import BATCH_NORM, BETA, GAMMA, NO_NORM, NOISE, NORM, STRIDE, WIDTH, B, D, W
+from fastnn_kernels.machine import UNIT
+from fastnn_kernels.native import fill, lanes, store
 from fastnn_kernels.update import update
-from fastnn_kernels.work import LAYERS, OPTIMIZER, SAMPLES, ask_for, at, scratch, share
+from fastnn_kernels.work import LAYERS, OPTIMIZER, PREFETCHES, SAMPLES, ask_for, at, open_work, scratch, share
 
 WORTH_PACKING = 4  # groups of rows that read a panel of deltas, from which on copying it together pays
 
@@ -38,14 +40,6 @@ class Pass(NamedTuple):
 
 
 @kernel
-def _groups(work, layer):
-    """Units of work in a layer: panels of columns, groups of rows."""
-    panel = 2 * lanes(work.params)
-    panels = (at(work, layer, WIDTH) + panel - 1) // panel
-    return panels, (at(work, layer, N_IN) + panel - 1) // panel
-
-
-@kernel
 def _ask_for_samples(work, one, unit):
     """Every unit of work asks for its share of the next pass's samples: memory and arithmetic run side by side."""
     first, last = share(min(one.rows, work.numbers[SAMPLES] - one.upcoming), unit, one.units)
@@ -63,46 +57,55 @@ def _target(work, one, offset):
 
 
 @kernel
-def _weights(work, one, layer, column, columns, k, d, d_stride):
-    """Gradient and update of one group of rows, from row k on."""
-    rows = min(2 * lanes(d), at(work, layer, N_IN) - k)
-    place = column * at(work, layer, DEPTH) + k * columns
-    offset = at(work, layer, W) + place
-    g = _target(work, one, offset)
+def _clear_padding(piece, g):
+    """Products compute whole UNITs of rows; behind those of the piece are inputs that do not exist, but are not 0."""
+    for i in range(piece.rows * piece.columns, (piece.rows + UNIT - 1) // UNIT * UNIT * piece.columns, lanes(g)):
+        store(g + i, fill(g, 0.0))
+
+
+@kernel
+def _weights(work, one, piece, d, d_stride):
+    """Gradient and update of one group of rows."""
+    layer, column, columns, k, rows = piece.layer, piece.column, piece.columns, piece.row, piece.rows
+    g = _target(work, one, piece.offset)
+    if work.numbers[PREFETCHES]:
+        subnetwork.ask_for(open_work(work.params, work.outer), work, piece)
     start = FROM_ZERO if one.is_first else FROM_TARGET
     if at(work, layer, NOISE) == noise.SAMPLE_CONNECT:
         sample_connect.gradient(work, layer, k, rows, column, columns, d, d_stride, one, g)
     else:
         dense.weight_gradient(work, layer, k, rows, d, d_stride, columns, one.rows, g, start)
+        _clear_padding(piece, g)
     if at(work, layer, NOISE) > noise.SAMPLE_CONNECT:
+        place = piece.offset - at(work, layer, W)
         weight_noise.gradient(work, layer, place, rows, columns, d, d_stride, one.rows, g, one.is_last)
     if one.is_last:
-        penalty.add_gradient(g, work.params + offset, rows * columns, one.rates.l1, one.rates.l2)
+        penalty.add_gradient(g, work.params + piece.offset, rows * columns, one.rates.l1, one.rates.l2)
         if one.rates.clip_norm == 0.0:
-            update(work, one.rates, offset, g, rows * columns, True)
+            update(work, one.rates, piece, g)
 
 
 @kernel
 def _bias(work, one, layer, column, columns, d, d_stride):
     """Gradient and update of the bias of one panel. Batch normalization takes the bias off again: its gradient is 0."""
-    offset = at(work, layer, B) + column
-    g = _target(work, one, offset)
+    piece = pieces.vector(work, layer, column, B)
+    g = _target(work, one, piece.offset)
     rows = 0 if at(work, layer, NORM) == BATCH_NORM else one.rows
     dense.bias_gradient(d, d_stride, columns, rows, g, not one.is_first)
     if one.is_last and one.rates.clip_norm == 0.0:
-        update(work, one.rates, offset, g, columns, False)
+        update(work, one.rates, piece, g)
 
 
 @kernel
 def _norm(work, one, layer, column, columns):
     """Gradients and updates of gain and shift of one panel, and its running averages."""
     for which in range(2):
-        offset = at(work, layer, BETA if which == norm.OF_BETA else GAMMA) + column
-        g = _target(work, one, offset)
+        piece = pieces.vector(work, layer, column, BETA if which == norm.OF_BETA else GAMMA)
+        g = _target(work, one, piece.offset)
         d, stride, count = norm.deltas(work, layer, which, one.rows)
         dense.bias_gradient(d + column, stride, columns, count, g, not one.is_first)
         if one.is_last and one.rates.clip_norm == 0.0:
-            update(work, one.rates, offset, g, columns, False)
+            update(work, one.rates, piece, g)
     if at(work, layer, NORM) == BATCH_NORM and work.numbers[OPTIMIZER] != optimizer.NONE:
         norm.average(work, layer, column, columns, one.rows)
 
@@ -122,7 +125,7 @@ def _panel(work, one, layer, column, first, last, unit):
             _norm(work, one, layer, column, columns)
     for group in range(first, last):
         _ask_for_samples(work, one, unit + group - first)
-        _weights(work, one, layer, column, columns, group * panel, d, d_stride)
+        _weights(work, one, pieces.weights(work, layer, column, group), d, d_stride)
 
 
 @kernel
@@ -135,13 +138,13 @@ def gradients(work, rank, size, rates, count, is_first, is_last, upcoming, t):
     tile = scratch(work, rank)
     total = 0
     for layer in range(1, layers + 1):
-        panels, groups = _groups(work, layer)
+        panels, groups = pieces.groups(work, layer)
         total += panels * groups
     one = Pass(rates, count, is_first, is_last, upcoming, total, tile, tile + panel * panel, t)
     begin, end = share(total, rank, size)
     unit = begin
     for layer in range(1, layers + 1):
-        panels, groups = _groups(work, layer)
+        panels, groups = pieces.groups(work, layer)
         for p in range(panels):
             first, last = max(begin, 0), min(end, groups)
             if first < last:

@@ -50,7 +50,8 @@ NOISE = 21  # code, see noise.py; 0 but in training
 NOISY = 22  # offset of the disturbed weights and bias in the workspace
 FACTORS = 23  # offset of what takes their gradient to the weights', in panels
 UNITS = 24  # offset of the numbers of a small network's units, see subnetwork.py
-COLUMNS = 25
+PLACES = 25  # offset of the places of the whole network's units among them
+COLUMNS = 26
 
 NO_NORM, BATCH_NORM, LAYER_NORM = 0, 1, 2
 BATCH_STATS = 5  # vectors as wide as the layer: mean, variance, 1 / deviation, sums for the gradients of beta and gamma

@@ -1,7 +1,7 @@
-"""Optimizers: one loop over a stretch of the flat vectors.
+"""Optimizers: one loop over lines of the flat vectors, see lines.py.
 
-w: parameters; s1, s2, s3: state; g: the gradient of the mean loss, with the penalty's; `count` elements of each, whole
-vectors. w and the state are overwritten.
+w: parameters; s1, s2, s3: state; g, beside the lines: the gradient of the mean loss, with the penalty's. w and the
+state are overwritten.
 
 sgd        w -= lr g
 momentum   s1 = beta s1 + g;  w -= lr s1
@@ -28,7 +28,8 @@ from typing import NamedTuple
 from fastnn_kernels import schedule
 from fastnn_kernels.elementary import divided_by_root
 from fastnn_kernels.jit import kernel
-from fastnn_kernels.native import fma, lanes, load, maximum, store
+from fastnn_kernels.lines import beside, line, put
+from fastnn_kernels.native import fma, load, maximum
 from fastnn_kernels.schedule import factor
 
 CODES = {
@@ -153,58 +154,64 @@ def rates(code, constants, t):
 
 
 @kernel
-def _sgd(rates, w, g, count):
-    for i in range(0, count, lanes(w)):
+def _sgd(rates, lines, w, g):
+    for k in range(lines.total):
+        i = line(lines, k)
         weight = load(w + i)
-        store(w + i, fma(load(g + i), -rates.lr, weight))
+        put(lines, w + i, fma(beside(lines, g, k), -rates.lr, weight))
 
 
 @kernel
-def _momentum(rates, w, s1, g, count):
-    for i in range(0, count, lanes(w)):
+def _momentum(rates, lines, w, s1, g):
+    for k in range(lines.total):
+        i = line(lines, k)
         weight = load(w + i)
-        speed = fma(load(s1 + i), rates.beta1, load(g + i))
-        store(s1 + i, speed)
-        store(w + i, fma(speed, -rates.lr, weight))
+        speed = fma(load(s1 + i), rates.beta1, beside(lines, g, k))
+        put(lines, s1 + i, speed)
+        put(lines, w + i, fma(speed, -rates.lr, weight))
 
 
 @kernel
-def _nesterov(rates, w, s1, g, count):
-    for i in range(0, count, lanes(w)):
+def _nesterov(rates, lines, w, s1, g):
+    for k in range(lines.total):
+        i = line(lines, k)
         weight = load(w + i)
-        slope = load(g + i)
+        slope = beside(lines, g, k)
         speed = fma(load(s1 + i), rates.beta1, slope)
-        store(s1 + i, speed)
-        store(w + i, fma(fma(speed, rates.beta1, slope), -rates.lr, weight))
+        put(lines, s1 + i, speed)
+        put(lines, w + i, fma(fma(speed, rates.beta1, slope), -rates.lr, weight))
 
 
 @kernel
-def _lookahead(rates, w, s1, g, count):
-    for i in range(0, count, lanes(w)):
+def _lookahead(rates, lines, w, s1, g):
+    for k in range(lines.total):
+        i = line(lines, k)
         weight = load(w + i)
-        speed = fma(load(g + i), -rates.lr, load(s1 + i) * rates.beta1)
-        store(s1 + i, speed)
-        store(w + i, weight + speed)
+        speed = fma(beside(lines, g, k), -rates.lr, load(s1 + i) * rates.beta1)
+        put(lines, s1 + i, speed)
+        put(lines, w + i, weight + speed)
 
 
 @kernel
-def _adagrad(rates, w, s1, g, count):
-    for i in range(0, count, lanes(w)):
+def _adagrad(rates, lines, w, s1, g):
+    for k in range(lines.total):
+        i = line(lines, k)
         weight = load(w + i)
-        slope = load(g + i)
+        slope = beside(lines, g, k)
         square = fma(slope, slope, load(s1 + i))
-        store(s1 + i, square)
-        store(w + i, weight - divided_by_root(slope * rates.lr, square + rates.eps_root, rates.eps))
+        put(lines, s1 + i, square)
+        put(lines, w + i, weight - divided_by_root(slope * rates.lr, square + rates.eps_root, rates.eps))
 
 
 @kernel
-def _rmsprop(rates, w, s1, g, count):
-    for i in range(0, count, lanes(w)):
+def _rmsprop(rates, lines, w, s1, g):
+    for k in range(lines.total):
+        i = line(lines, k)
         weight = load(w + i)
-        slope = load(g + i)
+        slope = beside(lines, g, k)
         square = fma(load(s1 + i), rates.beta2, slope * slope * rates.rest2)
-        store(s1 + i, square)
-        store(w + i, weight - divided_by_root(slope * rates.lr, square + rates.eps_root, rates.eps))
+        put(lines, s1 + i, square)
+        put(lines, w + i, weight - divided_by_root(slope * rates.lr, square + rates.eps_root, rates.eps))
 
 
 @kernel
@@ -215,76 +222,80 @@ def _moments(rates, slope, mean, square):
 
 
 @kernel
-def _adam(rates, w, s1, s2, g, count):
+def _adam(rates, lines, w, s1, s2, g):
     rate = rates.lr * rates.correction1
-    for i in range(0, count, lanes(w)):
+    for k in range(lines.total):
+        i = line(lines, k)
         weight = load(w + i)
-        slope = load(g + i)
+        slope = beside(lines, g, k)
         mean, square = _moments(rates, slope, load(s1 + i), load(s2 + i))
-        store(s1 + i, mean)
-        store(s2 + i, square)
+        put(lines, s1 + i, mean)
+        put(lines, s2 + i, square)
         corrected = fma(square, rates.correction2, rates.eps_root)
-        store(w + i, weight - divided_by_root(mean * rate, corrected, rates.eps))
+        put(lines, w + i, weight - divided_by_root(mean * rate, corrected, rates.eps))
 
 
 @kernel
-def _amsgrad(rates, w, s1, s2, s3, g, count):
+def _amsgrad(rates, lines, w, s1, s2, s3, g):
     rate = rates.lr * rates.correction1
-    for i in range(0, count, lanes(w)):
+    for k in range(lines.total):
+        i = line(lines, k)
         weight = load(w + i)
-        slope = load(g + i)
+        slope = beside(lines, g, k)
         mean, square = _moments(rates, slope, load(s1 + i), load(s2 + i))
         most = maximum(load(s3 + i), square)
-        store(s1 + i, mean)
-        store(s2 + i, square)
-        store(s3 + i, most)
+        put(lines, s1 + i, mean)
+        put(lines, s2 + i, square)
+        put(lines, s3 + i, most)
         corrected = fma(most, rates.correction2, rates.eps_root)
-        store(w + i, weight - divided_by_root(mean * rate, corrected, rates.eps))
+        put(lines, w + i, weight - divided_by_root(mean * rate, corrected, rates.eps))
 
 
 @kernel
-def _nadam(rates, w, s1, s2, g, count):
+def _nadam(rates, lines, w, s1, s2, g):
     rate, direct = rates.lr * rates.correction1, rates.lr * rates.direct
-    for i in range(0, count, lanes(w)):
+    for k in range(lines.total):
+        i = line(lines, k)
         weight = load(w + i)
-        slope = load(g + i)
+        slope = beside(lines, g, k)
         mean, square = _moments(rates, slope, load(s1 + i), load(s2 + i))
-        store(s1 + i, mean)
-        store(s2 + i, square)
+        put(lines, s1 + i, mean)
+        put(lines, s2 + i, square)
         corrected = fma(square, rates.correction2, rates.eps_root)
-        store(w + i, weight - divided_by_root(fma(slope, direct, mean * rate), corrected, rates.eps))
+        put(lines, w + i, weight - divided_by_root(fma(slope, direct, mean * rate), corrected, rates.eps))
 
 
 @kernel
-def shrink(w, count, by):
+def shrink(lines, w, by):
     """w -= by w"""
-    for i in range(0, count, lanes(w)):
+    for k in range(lines.total):
+        i = line(lines, k)
         weight = load(w + i)
-        store(w + i, fma(weight, -by, weight))
+        put(lines, w + i, fma(weight, -by, weight))
 
 
 @kernel
-def update(code, rates, w, state, size, g, count):
-    """One step of the optimizer on `count` elements; state: the first of its vectors, the next `size` further on."""
+def update(code, rates, lines, w, state, size, g):
+    """One step of the optimizer; state: the first of its vectors, the next `size` further on."""
     s2 = state + size
     if code in (ADAM, ADAMW):
-        _adam(rates, w, state, s2, g, count)
+        _adam(rates, lines, w, state, s2, g)
     elif code == SGD:
-        _sgd(rates, w, g, count)
+        _sgd(rates, lines, w, g)
     elif code == MOMENTUM:
-        _momentum(rates, w, state, g, count)
+        _momentum(rates, lines, w, state, g)
     elif code == NESTEROV:
-        _nesterov(rates, w, state, g, count)
+        _nesterov(rates, lines, w, state, g)
     elif code == LOOKAHEAD:
-        _lookahead(rates, w, state, g, count)
+        _lookahead(rates, lines, w, state, g)
     elif code == ADAGRAD:
-        _adagrad(rates, w, state, g, count)
+        _adagrad(rates, lines, w, state, g)
     elif code == RMSPROP:
-        _rmsprop(rates, w, state, g, count)
+        _rmsprop(rates, lines, w, state, g)
     elif code == AMSGRAD:
-        _amsgrad(rates, w, state, s2, s2 + size, g, count)
+        _amsgrad(rates, lines, w, state, s2, s2 + size, g)
     elif code == NADAM:
-        _nadam(rates, w, state, s2, g, count)
+        _nadam(rates, lines, w, state, s2, g)
 
 
 @kernel

@@ -6,12 +6,13 @@ gradient reads it. Then all meet once, and the sum of the parts' gradients, in o
 """
 
 from fastnn_kernels import optimizer, output, penalty
+from fastnn_kernels import piece as pieces
 from fastnn_kernels.gradient import gradients
 from fastnn_kernels.jit import kernel
 from fastnn_kernels.native import lanes, load, store
 from fastnn_kernels.step import Now, backward_rows, feed_hidden, sum_losses
 from fastnn_kernels.team import GOES_ON, STOPPED, agreed, decide, meet, raise_flag
-from fastnn_kernels.update import CHUNK, STRETCHES, stretch, update_all, update_layers
+from fastnn_kernels.update import CHUNK, update_all, update_layers
 from fastnn_kernels.work import (
     LAYERS,
     OPTIMIZER,
@@ -51,10 +52,9 @@ def _losses(work):
 
 
 @kernel
-def _add_parts(work, offset, count):
-    """The parts' gradients of some parameters added up in order, into that of the first."""
+def _add_parts(work, g, count):
+    """The parts' gradients of some parameters added up in order, into that of the first, g."""
     size, parts = work.numbers[PARAMETERS], work.numbers[PARTS]
-    g = work.gradient + offset
     for i in range(0, count, lanes(g)):
         total, p = load(g + i), g + i
         for _ in range(1, parts):
@@ -65,16 +65,15 @@ def _add_parts(work, offset, count):
 
 @kernel
 def _collect(work, rank, size, rates):
-    """This worker's share of the whole gradient, with the penalty's, in chunks as update.py divides them."""
+    """This worker's share of the whole gradient, with the penalty's, in pieces as update.py divides them."""
     for layer in range(1, work.numbers[LAYERS] + 1):
-        for which in range(STRETCHES):
-            start, count, is_weight = stretch(work, layer, which)
-            first, last = share((count + CHUNK - 1) // CHUNK, rank, size)
-            for chunk in range(first, last):
-                offset, here = start + chunk * CHUNK, min(CHUNK, count - chunk * CHUNK)
-                _add_parts(work, offset, here)
-                if is_weight:
-                    penalty.add_gradient(work.gradient + offset, work.params + offset, here, rates.l1, rates.l2)
+        first, last = share(pieces.count(work, layer), rank, size)
+        for number in range(first, last):
+            piece = pieces.piece(work, layer, number)
+            g, w, count = work.gradient + piece.offset, work.params + piece.offset, piece.rows * piece.columns
+            _add_parts(work, g, count)
+            if piece.is_weight:
+                penalty.add_gradient(g, w, count, rates.l1, rates.l2)
 
 
 @kernel

@@ -8,6 +8,7 @@ The users' lambda is divided by the number of training samples m before it comes
 
 from fastnn_kernels.jit import kernel
 from fastnn_kernels.layout import DEPTH, N_IN, N_OUT, WIDTH, W
+from fastnn_kernels.lines import line, put
 from fastnn_kernels.native import absolute, fill, fma, lanes, load, maximum, select, store, sum_lanes
 from fastnn_kernels.work import LAYERS, at
 
@@ -24,12 +25,13 @@ def add_gradient(g, w, count, l1, l2):
 
 
 @kernel
-def soften(w, count, threshold):
-    """w = sgn(w) max(abs(w) - threshold, 0) over `count` elements"""
-    for i in range(0, count, lanes(w)):
+def soften(lines, w, threshold):
+    """w = sgn(w) max(abs(w) - threshold, 0)"""
+    for k in range(lines.total):
+        i = line(lines, k)
         weight = load(w + i)
         sign = select(weight < 0.0, fill(weight, -1.0), 1.0)
-        store(w + i, sign * maximum(fill(weight, 0.0), absolute(weight) - threshold))
+        put(lines, w + i, sign * maximum(fill(weight, 0.0), absolute(weight) - threshold))
 
 
 @kernel

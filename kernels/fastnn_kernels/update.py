@@ -1,4 +1,4 @@
-"""From the gradient of a stretch of the parameters to their new values: clipping, optimizer, penalties, average.
+"""From the gradient of a piece of the parameters to their new values: clipping, optimizer, penalties, average.
 
 Clipping by the norm of the whole gradient comes between the gradient and all updates: there `update_all` divides the
 parameters anew. The norm is summed in chunks that do not depend on the number of threads.
@@ -10,16 +10,16 @@ import math
 
 import numpy as np
 
-from fastnn_kernels import optimizer, penalty
+from fastnn_kernels import optimizer, penalty, subnetwork
+from fastnn_kernels import piece as pieces
 from fastnn_kernels.jit import kernel
-from fastnn_kernels.layout import BETA, DEPTH, GAMMA, NO_NORM, NORM, WIDTH, B, W
+from fastnn_kernels.lines import line, put, stretch
 from fastnn_kernels.native import fill, fma, lanes, load, maximum, minimum, select, store, sum_lanes
 from fastnn_kernels.native.atomic import store_release
 from fastnn_kernels.team import CLIPPED, DIVERGED, GOES_ON, STOPPED, meet
-from fastnn_kernels.work import LAYERS, OPTIMIZER, PARAMETERS, at, share
+from fastnn_kernels.work import LAYERS, OPTIMIZER, PARAMETERS, open_work, share
 
 CHUNK = 1024  # elements: a multiple of every vector
-STRETCHES = 4  # of a layer's parameters: weights, bias, gain and shift
 
 
 def chunks(parameters: int) -> int:
@@ -41,26 +41,44 @@ def _clip(work, g, count, limit):
 
 
 @kernel
-def _average(average, w, count, blend):
-    for i in range(0, count, lanes(w)):
+def _average(lines, average, w, blend):
+    for k in range(lines.total):
+        i = line(lines, k)
         mean = load(average + i)
-        store(average + i, fma(load(w + i) - mean, blend, mean))
+        put(lines, average + i, fma(load(w + i) - mean, blend, mean))
 
 
 @kernel
-def update(work, rates, offset, g, count, is_weight):
-    """One step for the `count` parameters from `offset` on, g being their gradient; it may be overwritten."""
+def _change(work, rates, lines, offset, g, is_weight):
+    """One step for the parameters on the lines from `offset` on, g being their gradient."""
     code, w = work.numbers[OPTIMIZER], work.params + offset
     state, size = work.state + offset, work.numbers[PARAMETERS]
+    if is_weight and rates.shrink > 0.0:
+        optimizer.shrink(lines, w, rates.shrink)
+    optimizer.update(code, rates, lines, w, state, size, g)
+    if is_weight and rates.threshold > 0.0:
+        penalty.soften(lines, w, rates.threshold)
+    if rates.blend > 0.0:
+        _average(lines, state + optimizer.states(code) * size, w, rates.blend)
+
+
+@kernel
+def update(work, rates, piece, g):
+    """One step for a piece of the parameters, g being its gradient; it may be overwritten.
+
+    A small network that changes with every batch updates what it was taken from: see subnetwork.py.
+    """
+    count = piece.rows * piece.columns
     if rates.clip_value > 0.0:
         _clip(work, g, count, rates.clip_value)
-    if is_weight and rates.shrink > 0.0:
-        optimizer.shrink(w, count, rates.shrink)
-    optimizer.update(code, rates, w, state, size, g, count)
-    if is_weight and rates.threshold > 0.0:
-        penalty.soften(w, count, rates.threshold)
-    if rates.blend > 0.0:
-        _average(state + optimizer.states(code) * size, w, count, rates.blend)
+    if not subnetwork.is_passing(work):
+        _change(work, rates, stretch(g, count), piece.offset, g, piece.is_weight)
+        return
+    whole, column = open_work(work.params, work.outer), piece.column
+    while column < subnetwork.end(work, piece):
+        lines, offset, columns = subnetwork.lines(whole, work, piece, column)
+        _change(whole, rates, lines, offset, g + (column - piece.column), piece.is_weight)
+        column += columns
 
 
 @kernel
@@ -90,37 +108,17 @@ def _norm(work, rank, size):
 
 
 @kernel
-def _update_share(work, rank, size, rates, factor, start, count, is_weight):
-    """This worker's share of `count` parameters from `start` on, chunk by chunk, their gradient times `factor`."""
-    first, last = share((count + CHUNK - 1) // CHUNK, rank, size)
-    for chunk in range(first, last):
-        offset, here = start + chunk * CHUNK, min(CHUNK, count - chunk * CHUNK)
-        g = work.gradient + offset
-        if factor < 1.0:
-            for i in range(0, here, lanes(g)):
-                store(g + i, load(g + i) * factor)
-        update(work, rates, offset, g, here, is_weight)
-
-
-@kernel
-def stretch(work, layer, which):
-    """(offset, count, whether they are weights) of the parameters of a layer that are updated alike."""
-    width = at(work, layer, WIDTH)
-    if which == 0:
-        return at(work, layer, W), at(work, layer, DEPTH) * width, True
-    if which == 1:
-        return at(work, layer, B), width, False
-    count = width if at(work, layer, NORM) != NO_NORM else 0
-    return at(work, layer, GAMMA if which == 2 else BETA), count, False
-
-
-@kernel
 def update_layers(work, rank, size, rates, factor):
     """This worker's share of all updates, from the gradient in its vector times `factor`."""
     for layer in range(1, work.numbers[LAYERS] + 1):
-        for which in range(STRETCHES):
-            start, count, is_weight = stretch(work, layer, which)
-            _update_share(work, rank, size, rates, factor, start, count, is_weight)
+        first, last = share(pieces.count(work, layer), rank, size)
+        for number in range(first, last):
+            piece = pieces.piece(work, layer, number)
+            g = work.gradient + piece.offset
+            if factor < 1.0:
+                for i in range(0, piece.rows * piece.columns, lanes(g)):
+                    store(g + i, load(g + i) * factor)
+            update(work, rates, piece, g)
 
 
 @kernel

@@ -9,7 +9,7 @@ import numpy as np
 
 from fastnn_kernels.jit import inline, kernel
 from fastnn_kernels.layout import COLUMNS
-from fastnn_kernels.native import lanes, pointer, prefetch
+from fastnn_kernels.native import integers, lanes, pointer, prefetch
 
 # Indices of `numbers`: what is whole.
 LAYERS = 0  # layers that have weights
@@ -40,7 +40,8 @@ PARTS = 24  # into which a batch is divided for the workers, see parts.py; 0: in
 SPACE_SIZE = 25  # elements of a workspace; there are as many as threads where batches are divided into parts
 KEEP_AFTER = 26  # steps after which an epoch's end keeps the parameters; 0: it never does
 KEPT = 27  # how often they were kept, the first time not counted: number i lies in half i % 2 of `kept`
-NUMBERS = 28
+PREFETCHES = 28  # whether updates through a small network ask for their memory first
+NUMBERS = 29
 
 ROW = np.uint32  # the number of a row of X: shuffles of rng.py reach no further
 
@@ -59,8 +60,9 @@ class Arrays(NamedTuple):
     indices: int64 (n_in,) where steps are of one sample; words: int64, see team.py; loss_constants: float64, see
     loss.py; weights: float (samples,) where samples have them; norms: float64, norm.CONSTANTS per row of the table;
     running: float, see layout.RUNNING; kept_running: two of it or none; noise: float64, noise.CONSTANTS per row of the
-    table; inner: int64, addresses of a small network's Arrays, and units: int64, of a small network: see subnetwork.py;
-    augment: float64, basis, room: float, see augment.py.
+    table; inner: int64, addresses of a small network's Arrays; of a small network outer: int64, addresses of the
+    whole's Arrays, and units: integers as wide as float, see subnetwork.py; augment: float64, basis, room: float, see
+    augment.py.
     """
 
     table: np.ndarray
@@ -88,6 +90,7 @@ class Arrays(NamedTuple):
     kept_running: np.ndarray
     noise: np.ndarray
     inner: np.ndarray
+    outer: np.ndarray
     units: np.ndarray
     augment: np.ndarray
     basis: np.ndarray
@@ -129,6 +132,7 @@ class Work(NamedTuple):
     kept_running: object
     noise: object
     inner: object
+    outer: object
     units: object
     augment: object
     basis: object
@@ -166,9 +170,10 @@ def open_work(params, addresses):
         pointer(np.float64, a[23]),
         pointer(np.int64, a[24]),
         pointer(np.int64, a[25]),
-        pointer(np.float64, a[26]),
-        pointer(params, a[27]),
+        integers(pointer(params, a[26])),
+        pointer(np.float64, a[27]),
         pointer(params, a[28]),
+        pointer(params, a[29]),
     )
 
 
@@ -201,6 +206,7 @@ def with_buffers(work, space, gradient):
         work.kept_running,
         work.noise,
         work.inner,
+        work.outer,
         work.units,
         work.augment,
         work.basis,

@@ -1,11 +1,14 @@
 """Noise in training against the oracle; none of it anywhere else."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from helpers import DTYPES, data, drift, exact, fisher_yates, flat, random_weights, same
 
 import fastnn as fn
-from fastnn import activations
+from fastnn import activations, subnetwork
+from fastnn_kernels import layout
 from fastnn_kernels import reference_noise as ref
 from fastnn_kernels import rng as kernels
 
@@ -135,6 +138,106 @@ def test_other_noise_in_batches_longer_than_a_pass_and_with_momentum(name, rng, 
     net = build(rng, NOISES[name], dtype="float64")
     optimizer = ("momentum", {"lr": 0.1, "beta": 0.9}, fn.Momentum(0.1, 0.9))
     assert_trains_as_the_oracle(net, rng, optimizer, threads=2, batch=40)
+
+
+WIDE = (37, 200, 129, 3)
+ROOTED = {"eps": 1e-2}  # steps are no larger than gradients are, so that rounding does not grow
+OPTIMIZERS = {
+    "nesterov": ({"lr": 0.1, "beta": 0.9}, fn.Nesterov(0.1, 0.9)),
+    "adagrad": ({"lr": 0.05, **ROOTED}, fn.Adagrad(0.05, **ROOTED)),
+    "rmsprop": ({"lr": 0.01, **ROOTED}, fn.RMSprop(0.01, **ROOTED)),
+    "adam": ({"lr": 0.01, **ROOTED}, fn.Adam(0.01, **ROOTED)),
+    "amsgrad": ({"lr": 0.01, **ROOTED}, fn.AMSGrad(0.01, **ROOTED)),
+    "nadam": ({"lr": 0.01, **ROOTED}, fn.NAdam(0.01, **ROOTED)),
+}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("p", [0.05, 0.5, 0.97])
+def test_wide_layers_with_units_left_out_of_every_batch(p, dtype, rng):
+    noises = [fn.Dropout(p, "batch"), fn.Dropout(p, "batch"), None]
+    net = build(rng, noises, ["tanh", "sigmoid", "linear"], WIDE, dtype=dtype)
+    assert_trains_as_the_oracle(net, rng, ("adam", *OPTIMIZERS["adam"]), threads=2, epochs=2)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("per", ["batch", "epoch"])
+def test_every_optimizer_with_units_left_out(per, name, rng):
+    noises = [fn.Dropout(0.5, per), fn.Dropout(0.3, per), None]
+    net = build(rng, noises, ["tanh", "sigmoid", "linear"], WIDE, dtype="float64")
+    assert_trains_as_the_oracle(net, rng, (name, *OPTIMIZERS[name]), epochs=2)
+
+
+AROUND = {
+    "nothing": {},
+    "decay": {"optimizer": fn.AdamW(0.01, weight_decay=0.1)},
+    "momentum and L2": {"optimizer": fn.Momentum(0.1, 0.9), "penalty": fn.L2(0.5)},
+    "proximal": {"optimizer": fn.SGD(0.1), "penalty": fn.L1(0.5, proximal=True)},
+    "clipped elements": {"clip": fn.ClipValue(1e-3)},
+    "clipped norm": {"clip": fn.ClipNorm(1e-3)},
+    "average": {"average": fn.EMA(0.9)},
+    "accumulation": {"accumulate": 2, "batch_size": 8},
+}
+
+
+def parts_that_stay(net):
+    """For each layer, whether each of its weights, and of its biases, takes part in step 1."""
+    units = [np.ones(net.n_in, bool)]
+    for layer, dense in enumerate(net.layers, start=1):
+        units.append(np.full(dense.units, dense.dropout is None))
+        if dense.dropout is not None:
+            units[-1][ref.kept_units(dense.dropout.p, dense.units, layer, 1, net.seed)] = True
+    return [(np.outer(below, here), here) for below, here in pairwise(units)]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", AROUND)
+@pytest.mark.parametrize("p", [0.2, 0.5, 0.9])
+def test_what_belongs_to_a_unit_that_is_off_rests(p, name, dtype, rng):
+    noises = [fn.Dropout(p, "batch"), fn.Dropout(p, "batch"), None]
+    net = build(rng, noises, ["tanh", "sigmoid", "linear"], WIDE, dtype=dtype)
+    before = net.weights
+    options = {"batch_size": 16, "loss": "mse", "threads": 2, **AROUND[name]}
+    net.fit(data(rng, (16, 37)), data(rng, (16, 3)), epochs=1, **options, **QUIET)
+    assert net.fitted.optimizer.steps == 1
+    stays = parts_that_stay(net)
+    for pair, old, here in zip(net.weights, before, stays, strict=True):
+        for array, start, mask in zip(pair, old, here, strict=True):
+            assert array[~mask].tobytes() == start[~mask].tobytes()
+            assert (array[mask] != start[mask]).mean() > 0.9
+    states = net.fitted.optimizer.values[: -len(net.params) if "average" in options else None]
+    for state in states.reshape(-1, len(net.params)):
+        for layer, here in enumerate(stays, start=1):
+            for array, mask in zip(layout.get_layer(net.layout, layer, state), here, strict=True):
+                assert not array[~mask].any()
+                assert (array[mask] != 0).mean() > 0.9
+    known = sum(np.count_nonzero(array) for pair in net.weights for array in pair)
+    assert np.count_nonzero(net.params) == known  # padding is 0
+
+
+def test_memory_that_is_asked_for_early_holds_the_same_bits(rng, monkeypatch):
+    X, y = data(rng, (45, 37)), data(rng, (45, 3))
+    weights, trained = random_weights(rng, WIDE), []
+    for cached in (subnetwork.CACHED_BYTES, 0):
+        monkeypatch.setattr(subnetwork, "CACHED_BYTES", cached)
+        net = build(rng, [fn.Dropout(0.5, "batch"), fn.Dropout(0.1, "batch"), None], ACTIVATIONS[1:], WIDE)
+        net.set_weights(weights)
+        net.fit(X, y, batch_size=16, epochs=3, **QUIET)
+        trained.append(net.weights)
+    assert same(*trained)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", AROUND)
+def test_any_number_of_threads_updates_the_whole_network_alike(name, dtype, rng):
+    X, y = data(rng, (64, 37)), data(rng, (64, 3))
+    weights, trained = random_weights(rng, WIDE), []
+    for threads in (1, 2, 3):
+        net = build(rng, [fn.Dropout(0.5, "batch"), fn.Dropout(0.3, "batch"), None], ACTIVATIONS[1:], WIDE, dtype=dtype)
+        net.set_weights(weights)
+        net.fit(X, y, epochs=3, threads=threads, **{"batch_size": 32, **AROUND[name]}, **QUIET)
+        trained.append(net.params.tobytes() + net.fitted.optimizer.values.tobytes())
+    assert trained[0] == trained[1] == trained[2]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

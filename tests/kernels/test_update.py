@@ -103,6 +103,19 @@ def test_one_sample_a_step_is_clipped_too(rng):
     assert net.fit(X, y, clip=fn.ClipNorm(1e-9), optimizer="sgd", batch_size=1, epochs=1, **QUIET).clipped == [1.0]
 
 
+@pytest.mark.parametrize("batch_size", [7, 1100])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_norm_counts_nothing_that_is_no_weight(dtype, batch_size, rng):
+    X, y = problem(rng, batch_size)
+    net = network(rng, (5, 17, 18, 3), activation="sigmoid", dtype=dtype)  # sigmoid(0) is not 0
+    start = flat(net.weights)
+    net.fit(X, y, clip=fn.ClipNorm(1e-3), optimizer=fn.SGD(1.0), batch_size=batch_size, epochs=1, **QUIET)
+    moved = flat(net.weights) - start
+    rounding = 1e-3 if dtype == "float32" else 1e-12  # of weights near 1 that move by 1e-3 in all, relative to that
+    assert np.sqrt((moved**2).sum()) == pytest.approx(1e-3, rel=rounding)
+    assert np.count_nonzero(net.params) == np.count_nonzero(flat(net.weights))
+
+
 @pytest.mark.parametrize("given", [1.0, "norm", fn.ClipNorm])
 def test_what_is_no_clipping(given, rng):
     with pytest.raises(fn.InputError, match=r"clip must be None, ClipValue\(limit\) or ClipNorm\(limit\)"):

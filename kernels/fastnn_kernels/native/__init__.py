@@ -1,8 +1,17 @@
 """The only room that speaks LLVM: pointers, vectors, register tiles and atomic words as Numba types."""
 
 from fastnn_kernels.native import operators as operators  # registers them with Numba
-from fastnn_kernels.native.across import lowest_one, mask_word, max_lanes, sum_lanes, transpose
-from fastnn_kernels.native.pointer import Pointer, address, pointer, room
+from fastnn_kernels.native.across import (
+    count_true,
+    has_permutations,
+    lowest_one,
+    mask_word,
+    max_lanes,
+    permute,
+    sum_lanes,
+    transpose,
+)
+from fastnn_kernels.native.pointer import Pointer, address, integers, pointer, room
 from fastnn_kernels.native.tile import tile_load, tile_rank1, tile_rows, tile_store, tile_zero
 from fastnn_kernels.native.vector import (
     absolute,
@@ -25,6 +34,7 @@ from fastnn_kernels.native.vector import (
     select,
     sqrt,
     store,
+    store_where,
     to_float,
     with_sign,
 )
@@ -34,6 +44,7 @@ __all__ = [
     "absolute",
     "address",
     "bits",
+    "count_true",
     "estimate_inverse_root",
     "estimate_reciprocal",
     "fill",
@@ -41,6 +52,8 @@ __all__ = [
     "fma",
     "from_bits",
     "has_estimates",
+    "has_permutations",
+    "integers",
     "is_single",
     "lanes",
     "load",
@@ -49,6 +62,7 @@ __all__ = [
     "max_lanes",
     "maximum",
     "minimum",
+    "permute",
     "pick",
     "pointer",
     "polynomial",
@@ -57,6 +71,7 @@ __all__ = [
     "select",
     "sqrt",
     "store",
+    "store_where",
     "sum_lanes",
     "tile_load",
     "tile_rank1",

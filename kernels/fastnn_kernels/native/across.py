@@ -1,4 +1,4 @@
-"""What crosses lanes: sums and maxima of a vector, a mask as a word, a square block transposed."""
+"""What crosses lanes: sums and maxima of a vector, a mask as a word, permutations, a square block transposed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from fastnn_kernels.native.vector import I32, Mask, Vec, native, of
+from fastnn_kernels import machine
+from fastnn_kernels.native.vector import I32, Mask, Vec, call, native, of
 
 
 def _halves(builder, v, lanes):
@@ -50,6 +51,19 @@ def mask_word(typingctx, mask):
 
 
 @intrinsic
+def count_true(typingctx, mask):
+    """In how many lanes the mask is true."""
+    if not isinstance(mask, Mask):
+        return None
+
+    def codegen(context, builder, sig, args):
+        word = builder.bitcast(args[0], ir.IntType(mask.lanes))
+        return builder.ctpop(builder.zext(word, ir.IntType(64)))
+
+    return types.int64(mask), codegen
+
+
+@intrinsic
 def lowest_one(typingctx, word):
     """The number of the lowest bit that is 1; the word must not be 0."""
 
@@ -57,6 +71,56 @@ def lowest_one(typingctx, word):
         return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
 
     return types.int64(types.int64), codegen
+
+
+@intrinsic
+def has_permutations(typingctx, like):
+    """Whether `permute` is one instruction or two for vectors of the dtype of `like`: a compile-time constant."""
+
+    def codegen(context, builder, sig, args):
+        return ir.Constant(ir.IntType(1), int(machine.IS_X86 and machine.VECTOR_BYTES > 16))
+
+    return types.boolean(like), codegen
+
+
+@intrinsic
+def permute(typingctx, v, index):
+    """Lane i becomes lane index[i] of v, counted modulo the lanes; index: signed integers of the same width."""
+    if not isinstance(v, Vec) or index != v.like(types.int32 if v.dtype.bitwidth == 32 else types.int64):
+        return None
+
+    def codegen(context, builder, sig, args):
+        if machine.IS_X86 and machine.VECTOR_BYTES == 64:
+            kind = "sf" if v.dtype == types.float32 else "df"
+            return call(builder, f"llvm.x86.avx512.permvar.{kind}.512", args[0].type, list(args))
+        if machine.IS_X86 and machine.VECTOR_BYTES == 32:
+            return _permuted_256(builder, v, *args)
+        return _permuted_one_by_one(builder, *args)
+
+    return v(v, index), codegen
+
+
+def _permuted_256(builder, vec, v, index):
+    """AVX2 permutes eight lanes of 32 bits; of wider ones both halves go, from places 2 index and 2 index + 1."""
+    if vec.dtype == types.float64:
+        low = builder.shl(index, _number(index, 1))
+        high = builder.shl(builder.or_(low, _number(index, 1)), _number(index, 32))
+        index = builder.or_(builder.and_(low, _number(index, 7)), high)
+    halves = [builder.bitcast(v, ir.VectorType(ir.FloatType(), 8)), builder.bitcast(index, ir.VectorType(I32, 8))]
+    return builder.bitcast(call(builder, "llvm.x86.avx2.permps", halves[0].type, halves), v.type)
+
+
+def _permuted_one_by_one(builder, v, index):
+    within = builder.and_(index, _number(index, v.type.count - 1))
+    out = v
+    for i in range(v.type.count):
+        place = builder.extract_element(within, ir.Constant(I32, i))
+        out = builder.insert_element(out, builder.extract_element(v, place), ir.Constant(I32, i))
+    return out
+
+
+def _number(like, n):
+    return ir.Constant(like.type, [n] * like.type.count)
 
 
 @intrinsic

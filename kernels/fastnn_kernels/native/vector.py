@@ -136,6 +136,22 @@ def store(typingctx, p, v):
 
 
 @intrinsic
+def store_where(typingctx, mask, p, v):
+    """Write the lanes of v where the mask is true to theirs at pointer p, and touch no others."""
+    if not isinstance(p, Pointer) or not isinstance(v, Vec) or p.dtype != v.dtype or mask != Mask(v.lanes):
+        return None
+
+    def codegen(context, builder, sig, args):
+        at = builder.bitcast(args[1], native(v).as_pointer())
+        alignment = ir.Constant(I32, v.dtype.bitwidth // 8)
+        name = f"llvm.masked.store.{suffix(native(v))}.p0"
+        call(builder, name, ir.VoidType(), [args[2], at, alignment, args[0]])
+        return context.get_dummy_value()
+
+    return types.void(mask, p, v), codegen
+
+
+@intrinsic
 def prefetch(typingctx, p):
     """Ask for the cache line at pointer p to be brought near."""
 
