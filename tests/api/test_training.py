@@ -81,6 +81,16 @@ def test_batches_that_are_divided_into_parts(rows, threads, clip, rng, monkeypat
     assert_trains_as_the_oracle(net, X, y, batches, rng, {"lr": 0.1}, **options)
 
 
+@pytest.mark.parametrize("batch", [40, 70])  # together, and in parts
+@pytest.mark.parametrize("clip", [None, fn.ClipNorm(0.01)])
+def test_padding_of_the_weights_stays_zero(batch, clip, rng, monkeypatch):
+    monkeypatch.setattr(fn.session, "PARTS", 4)
+    monkeypatch.setattr(fn.session, "PART_ROWS", 8)
+    net = network(rng, SIZES, activation="sigmoid", dtype="float64")
+    net.fit(data(rng, (batch, 5)), data(rng, (batch, 3)), batch_size="full", epochs=5, clip=clip, **QUIET)
+    assert np.count_nonzero(net.params) == np.count_nonzero(flat(net.weights))
+
+
 def test_xor():
     X, y = np.array([[0, 0], [0, 1], [1, 0], [1, 1]]), np.array([0, 1, 1, 0])
     net = fn.MLP([2, 8, 2], activation="tanh", output="softmax")

@@ -8,24 +8,16 @@ import math
 
 import numpy as np
 
-from fastnn_kernels.cuda.driver import device
+from fastnn_kernels import rng
+from fastnn_kernels.cuda.driver import device, ported
 from fastnn_kernels.cuda.elementary import cos_sin_turns
-from fastnn_kernels.rng import GROUP, M0, M1, MASK, RUN, SHIFT, SHIFT_24, STEPS, W0, W1
+from fastnn_kernels.rng import GROUP, MASK, RUN, SHIFT, SHIFT_24, STEPS
 
 _RUN, _GROUP = np.uint32(RUN), np.uint32(GROUP)
 _FOUR, _TWO, _ONE = np.uint32(4), np.uint32(2), np.uint32(1)
 
 
-@device
-def philox(c0, c1, c2, c3, k0, k1):
-    """Four random words of 32 bits from a counter of four and a key of two; all of them held in uint64."""
-    for _ in range(10):
-        p0 = M0 * c0
-        p1 = M1 * c2
-        c0, c1, c2, c3 = (p1 >> SHIFT) ^ c1 ^ k0, p1 & MASK, (p0 >> SHIFT) ^ c3 ^ k1, p0 & MASK
-        k0 = (k0 + W0) & MASK
-        k1 = (k1 + W1) & MASK
-    return c0, c1, c2, c3
+philox = ported(rng.philox)
 
 
 @device
