@@ -8,9 +8,10 @@ from __future__ import annotations
 import operator
 
 from numba import types
-from numba.core.typing.templates import AbstractTemplate, infer_global, signature
+from numba.core.typing.templates import infer_global, signature
 from numba.extending import lower_builtin
 
+from fastnn_kernels.native.templates import FirstTemplate
 from fastnn_kernels.native.vector import Mask, Vec, operand
 
 
@@ -25,7 +26,7 @@ def _vector_of(args):
 
 
 def _binary(op, emit, result):
-    class Template(AbstractTemplate):
+    class Template(FirstTemplate):
         def generic(self, args, kws):
             vec = _vector_of(args)
             if vec is not None:
@@ -89,7 +90,7 @@ for _op, _symbol in (
 
 
 def _mask_binary(op, name):
-    class Template(AbstractTemplate):
+    class Template(FirstTemplate):
         def generic(self, args, kws):
             if len(args) == 2 and isinstance(args[0], Mask) and args[0] == args[1]:
                 return signature(args[0], *args)
@@ -103,7 +104,7 @@ _mask_binary(operator.or_, "or_")
 
 
 @infer_global(operator.invert)
-class MaskNot(AbstractTemplate):
+class MaskNot(FirstTemplate):
     def generic(self, args, kws):
         if len(args) == 1 and isinstance(args[0], Mask):
             return signature(args[0], args[0])
@@ -115,7 +116,7 @@ def mask_not(context, builder, sig, args):
 
 
 @infer_global(operator.neg)
-class VecNegate(AbstractTemplate):
+class VecNegate(FirstTemplate):
     def generic(self, args, kws):
         if len(args) == 1 and isinstance(args[0], Vec):
             return signature(args[0], args[0])

@@ -14,8 +14,10 @@ import operator
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.core.typing.templates import AbstractTemplate, infer_global, signature
+from numba.core.typing.templates import infer_global, signature
 from numba.extending import intrinsic, lower_builtin, models, register_model
+
+from fastnn_kernels.native.templates import FirstTemplate
 
 I64 = ir.IntType(64)
 
@@ -97,7 +99,7 @@ def room(typingctx, like, count):
 
 
 @infer_global(operator.add)
-class PointerAdd(AbstractTemplate):
+class PointerAdd(FirstTemplate):
     def generic(self, args, kws):
         if len(args) == 2 and isinstance(args[0], Pointer) and isinstance(args[1], types.Integer):
             return signature(args[0], args[0], args[1])
@@ -109,7 +111,7 @@ def pointer_add(context, builder, sig, args):
 
 
 @infer_global(operator.getitem)
-class PointerGet(AbstractTemplate):
+class PointerGet(FirstTemplate):
     def generic(self, args, kws):
         if isinstance(args[0], Pointer) and isinstance(args[1], types.Integer):
             return signature(args[0].dtype, args[0], args[1])
@@ -122,7 +124,7 @@ def pointer_get(context, builder, sig, args):
 
 
 @infer_global(operator.setitem)
-class PointerSet(AbstractTemplate):
+class PointerSet(FirstTemplate):
     def generic(self, args, kws):
         if isinstance(args[0], Pointer) and isinstance(args[1], types.Integer):
             return signature(types.none, args[0], args[1], args[0].dtype)
