@@ -128,7 +128,7 @@ def _stochastic_epoch(work, rank, size, count, t, sparse):
     """_epoch in steps of one sample: rank 0 does them all."""
     state, loss = GOES_ON, 0.0
     if rank == 0:
-        state, t, loss, hits = stochastic.epoch(work, count, t, sparse, work.indices)
+        state, t, loss, hits = stochastic.epoch(work, count, t, sparse)
         fetch_add(work.words + HITS, hits)
         _check_share(work, 0, 1)
         store_release(work.words + DECISION, state)

@@ -8,11 +8,14 @@ Blocks, for dense data. Let the weights before a block of samples be W, b. The s
 so the block needs one product X W, one Gram matrix X X.T, and one update W -= lr X.T Delta at its end; only the
 correction, a few rows of n_1 elements, goes sample by sample. The layers above are small and follow row by row.
 
-Rows, for data with many zeros. Row k of W is read and written only where x_k is not 0.
+Rows, for data with many zeros. Row k of W is read and written only where x_k is not 0. A sample's update and the next
+one's product go together through the panels of W: many rows are of both, and still near.
 
 The layers above the first keep a second, transposed copy of their weights: transposing them for one row of deltas would
 cost more than updating both.
 """
+
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,6 +24,7 @@ from fastnn_kernels.dense import FROM_TARGET, FROM_ZERO
 from fastnn_kernels.jit import kernel
 from fastnn_kernels.layout import ACTIVATION, DEPTH, N_IN, N_OUT, STRIDE, WIDTH, A, B, D, T, W, Z
 from fastnn_kernels.native import (
+    count_true,
     fill,
     first_lanes,
     fma,
@@ -35,7 +39,7 @@ from fastnn_kernels.native import (
 from fastnn_kernels.optimizer import learning_rate
 from fastnn_kernels.step import Now, gather
 from fastnn_kernels.team import DIVERGED, FLAG, GOES_ON, PROGRESS, STOP, STOPPED
-from fastnn_kernels.work import BLOCK, COLUMNS_IN, LAYERS, LOSSES, NORMALIZED, ROWS, SAMPLES, ask_for, at, sample_at
+from fastnn_kernels.work import BLOCK, COLUMNS_IN, LAYERS, LOSSES, NORMALIZED, ROWS, ask_for, at, sample_at
 
 PROBED = 64  # samples that tell how many inputs are 0
 SPARSE = 0.5  # share of inputs that are not 0, below which skipping rows is faster than blocks
@@ -247,72 +251,106 @@ def _block(work, start, rows, t):
     return loss, hits, True
 
 
-@kernel
-def _sparse_panel(x, indices, count, w, columns, start, out):
-    """_times_panel over the inputs that are not 0."""
-    for j in range(0, columns, lanes(w)):
-        s0 = load(start + j)
-        s1 = s2 = s3 = fill(w, 0.0)
-        whole = count - count % 4
-        for i in range(0, whole, 4):
-            k0, k1, k2, k3 = indices[i], indices[i + 1], indices[i + 2], indices[i + 3]
-            s0 = fma(load(w + (k0 * columns + j)), x[k0], s0)
-            s1 = fma(load(w + (k1 * columns + j)), x[k1], s1)
-            s2 = fma(load(w + (k2 * columns + j)), x[k2], s2)
-            s3 = fma(load(w + (k3 * columns + j)), x[k3], s3)
-        for i in range(whole, count):
-            k0 = indices[i]
-            s0 = fma(load(w + (k0 * columns + j)), x[k0], s0)
-        store(out + j, (s0 + s1) + (s2 + s3))
+class _Inputs(NamedTuple):
+    """The inputs of a sample that are not 0: x[k] for `total` numbers k."""
+
+    x: object
+    numbers: object
+    total: int
 
 
 @kernel
-def _sparse_outer(x, indices, count, change, w, columns):
-    """_add_outer over the inputs that are not 0."""
-    for j in range(0, columns, lanes(w)):
-        row = load(change + j)
-        for i in range(count):
-            k = indices[i]
-            p = w + (k * columns + j)
-            store(p, fma(row, x[k], load(p)))
+def _not_zero(x, n, numbers):
+    """The numbers k of all x[k] that are not 0, and up to a vector of others behind them; returns how many they are.
 
-
-@kernel
-def _not_zero(x, n, indices):
-    """The numbers k of all x[k] that are not 0 into `indices`; returns how many."""
-    count, whole = 0, n - n % lanes(x)
-    for j in range(0, whole, lanes(x)):
-        word = mask_word(load(x + j) != 0.0)
-        while word != 0:
-            indices[count] = j + lowest_one(word)
+    Half a vector of them is written whatever is not 0 there: a branch for each would be guessed wrong too often.
+    """
+    count, size = 0, lanes(x)
+    half, whole = size // 2, n - n % size
+    for j in range(0, whole, size):
+        mask = load(x + j) != 0.0
+        here, word = count_true(mask), mask_word(mask) | (np.int64(-1) << size)
+        for i in range(half):
+            numbers[count + i] = j + lowest_one(word)
             word &= word - 1
-            count += 1
+        if here > half:
+            for i in range(half, size):
+                numbers[count + i] = j + lowest_one(word)
+                word &= word - 1
+        count += here
     for k in range(whole, n):
-        indices[count] = k
+        numbers[count] = k
         count += x[k] != 0
     return count
 
 
 @kernel
-def _sparse_step(work, start, indices, lr):
-    """The step of the sample at position `start` of the order; returns (loss, hits, finite)."""
-    columns_in = work.numbers[COLUMNS_IN]
-    x = work.X + sample_at(work, start) * columns_in
-    count = _not_zero(x, columns_in, indices)
-    if start + 1 < work.numbers[SAMPLES]:
-        ask_for(work, start + 1)
+def _inputs(work, position, numbers):
+    """Those of the sample at a position of the order."""
+    columns = work.numbers[COLUMNS_IN]
+    x = work.X + sample_at(work, position) * columns
+    return _Inputs(x, numbers, _not_zero(x, columns, numbers))
+
+
+@kernel
+def _sparse_panel(inputs, w, columns, start, out):
+    """_times_panel over the inputs that are not 0, for both vectors of a panel, or twice for its only one."""
+    x, numbers, second = inputs.x, inputs.numbers, columns - lanes(w)
+    v = w + second
+    s0, t0 = load(start), load(start + second)
+    s1 = s2 = s3 = t1 = t2 = t3 = fill(w, 0.0)
+    whole = inputs.total - inputs.total % 4
+    for i in range(0, whole, 4):
+        k0, k1, k2, k3 = numbers[i], numbers[i + 1], numbers[i + 2], numbers[i + 3]
+        s0, t0 = fma(load(w + k0 * columns), x[k0], s0), fma(load(v + k0 * columns), x[k0], t0)
+        s1, t1 = fma(load(w + k1 * columns), x[k1], s1), fma(load(v + k1 * columns), x[k1], t1)
+        s2, t2 = fma(load(w + k2 * columns), x[k2], s2), fma(load(v + k2 * columns), x[k2], t2)
+        s3, t3 = fma(load(w + k3 * columns), x[k3], s3), fma(load(v + k3 * columns), x[k3], t3)
+    for i in range(whole, inputs.total):
+        k = numbers[i]
+        s0, t0 = fma(load(w + k * columns), x[k], s0), fma(load(v + k * columns), x[k], t0)
+    store(out, (s0 + s1) + (s2 + s3))
+    store(out + second, (t0 + t1) + (t2 + t3))
+
+
+@kernel
+def _sparse_outer(inputs, change, w, columns):
+    """_add_outer over the inputs that are not 0."""
+    second = columns - lanes(w)
+    first, other = load(change), load(change + second)
+    for i in range(inputs.total):
+        k = inputs.numbers[i]
+        p = w + k * columns
+        a, b = fma(first, inputs.x[k], load(p)), fma(other, inputs.x[k], load(p + second))
+        store(p, a)
+        store(p + second, b)
+
+
+@kernel
+def _sparse_layer(work, inputs, following):
+    """The first layer's weights by `inputs`, then z of the `following` sample, which reads half of the same.
+
+    Panel by panel: what has been updated is still near when it is read.
+    """
     z, change = work.space + at(work, 1, A), work.space + at(work, 1, D)
     depth, width, panel = at(work, 1, DEPTH), at(work, 1, WIDTH), 2 * lanes(z)
     weight, bias = work.params + at(work, 1, W), work.params + at(work, 1, B)
     for column in range(0, width, panel):
-        columns = min(panel, width - column)
-        _sparse_panel(x, indices, count, weight + column * depth, columns, bias + column, z + column)
+        columns, w = min(panel, width - column), weight + column * depth
+        _sparse_outer(inputs, change + column, w, columns)
+        _sparse_panel(following, w, columns, bias + column, z + column)
+
+
+@kernel
+def _sparse_step(work, position, inputs, following, lr):
+    """The step of the sample at a position of the order, whose z is in A; leaves that of the `following` one there.
+
+    Returns (loss, hits, finite).
+    """
     _activate_row(work, 1, 0)
-    hits, finite, loss = _rest_of_step(work, 0, start, lr)
-    for column in range(0, width, panel):
-        columns = min(panel, width - column)
-        _sparse_outer(x, indices, count, change + column, weight + column * depth, columns)
-    _update_bias(work, 1, change)
+    hits, finite, loss = _rest_of_step(work, 0, position, lr)
+    _update_bias(work, 1, work.space + at(work, 1, D))
+    _sparse_layer(work, inputs, following)
     return loss, hits, finite
 
 
@@ -330,19 +368,32 @@ def is_sparse(work, samples):
 
 
 @kernel
-def epoch(work, count, t, sparse, indices):
-    """One epoch of stochastic steps; returns (state of the run, step reached, sum of losses, hits).
+def _following(work, position, count, numbers):
+    """The inputs of the sample behind a position of the order; the last one's again at the end."""
+    if position + 2 < count:
+        ask_for(work, position + 2)
+    return _inputs(work, min(position + 1, count - 1), numbers)
 
-    indices: room for n_in numbers, int64.
-    """
+
+@kernel
+def epoch(work, count, t, sparse):
+    """One epoch of stochastic steps; returns (state of the run, step reached, sum of losses, hits)."""
     size = 1 if sparse else work.numbers[ROWS]
-    loss, hits = 0.0, 0
+    loss, hits, numbers = 0.0, 0, work.indices
+    others, none = numbers + (work.numbers[COLUMNS_IN] + lanes(work.X)), _Inputs(work.X, numbers, 0)
+    following = none
+    if sparse:
+        following = _inputs(work, 0, numbers)
+        _sparse_layer(work, none, following)
     for start in range(0, count, size):
         if work.words[STOP]:
             return STOPPED, t, loss, hits
         rows = min(size, count - start)
         if sparse:
-            value, found, finite = _sparse_step(work, start, indices, learning_rate(work.constants, t + 1))
+            inputs, numbers, others = following, others, numbers
+            following = _following(work, start, count, numbers)
+            lr = learning_rate(work.constants, t + 1)
+            value, found, finite = _sparse_step(work, start, inputs, following, lr)
         else:
             value, found, finite = _block(work, start, rows, t)
         if not finite or work.words[FLAG]:
