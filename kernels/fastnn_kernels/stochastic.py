@@ -42,7 +42,7 @@ from fastnn_kernels.team import DIVERGED, FLAG, GOES_ON, PROGRESS, STOP, STOPPED
 from fastnn_kernels.work import BLOCK, COLUMNS_IN, LAYERS, LOSSES, NORMALIZED, ROWS, ask_for, at, sample_at
 
 PROBED = 64  # samples that tell how many inputs are 0
-SPARSE = 0.5  # share of inputs that are not 0, below which skipping rows is faster than blocks
+SPARSE = 0.4  # share of inputs that are not 0, below which skipping rows is faster than blocks
 
 
 @kernel
