@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fastnn.bench.kernels import Case
+from fastnn.bench.case import Case
 from fastnn.bench.roofline import limit, limit_seconds
 
 

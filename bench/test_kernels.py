@@ -1,4 +1,4 @@
-"""Kernels one by one, on one thread: products beside NumPy's BLAS, activations, losses, optimizers, random numbers."""
+"""Kernels one by one, on one thread: products beside NumPy's BLAS, and all that is not a product."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from threadpoolctl import threadpool_limits
 from fastnn import activations, losses, optimizers
 from fastnn.bench import kernels
 from fastnn.bench.kernels import DTYPES, PRODUCTS, RANDOM, SHAPES, WITHOUT_DELTA
+from fastnn.bench.layer_kernels import LAYER_KERNELS, layer_kernel
 
 SHAPE_NAMES = ["x".join(map(str, shape)) for shape in SHAPES]
 DELTAS = [name for name in activations.family.names if name not in WITHOUT_DELTA]
@@ -34,6 +35,12 @@ def test_activation_feed(time_kernel, name, dtype):
 @pytest.mark.parametrize("name", DELTAS)
 def test_activation_delta(time_kernel, name, dtype):
     time_kernel(kernels.activation_delta(name, dtype), f"activations, delta, {dtype}")
+
+
+@every_dtype
+@pytest.mark.parametrize("name", LAYER_KERNELS)
+def test_layer(time_kernel, name, dtype):
+    time_kernel(layer_kernel(name, dtype), f"normalization and noise, {dtype}")
 
 
 @every_dtype

@@ -8,7 +8,6 @@ the families of the API name, so that a new one is timed without a word here.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,8 @@ from numba import njit
 
 import fastnn as fn
 from fastnn import activations, losses, optimizers, session
+from fastnn.bench.case import Case
+from fastnn.bench.layer_kernels import LAYER_KERNELS, layer_kernel
 from fastnn.errors import InputError
 from fastnn.fitted import Fitted
 from fastnn.job import Part
@@ -89,34 +90,6 @@ OPERATIONS_OF_DELTA = 3
 WITHOUT_DELTA = ("linear", "threshold", "softmax")  # their deltas pass as they are, or not element by element
 
 
-@dataclass(frozen=True)
-class Case:
-    """A kernel on data of its own. kind: "product", "activation", "loss", "optimizer" or "random".
-
-    elements: of its result; flops: operations of a run, 0 where none is of floating point; moved: bytes read and
-    written in a run; working_set: bytes of what it reads and writes; run(repeats) runs it so often.
-    """
-
-    kind: str
-    name: str
-    shape: str
-    dtype: str
-    elements: int
-    flops: float
-    moved: float
-    working_set: int
-    run: Callable[[int], Any]
-
-    @property
-    def label(self) -> str:
-        return f"{self.name} {self.shape} {self.dtype}"
-
-    @property
-    def repeats(self) -> int:
-        """Runs in a timed call, some hundred microseconds of them, the same on every machine."""
-        return max(1, int(1e7 / (self.flops + self.moved)))
-
-
 def cases(dtype: str = "float32") -> Iterator[Case]:
     """Every kernel in one dtype, the products over all SHAPES."""
     for shape in SHAPES:
@@ -126,6 +99,8 @@ def cases(dtype: str = "float32") -> Iterator[Case]:
         yield activation_feed(name, dtype)
         if name not in WITHOUT_DELTA:
             yield activation_delta(name, dtype)
+    for name in LAYER_KERNELS:
+        yield layer_kernel(name, dtype)
     for name in losses.family.names:
         yield loss_of_rows(name, dtype)
     for name in optimizers.family.names:

@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from fastnn.bench.case import Case
 from fastnn.bench.environment import machine, versions
-from fastnn.bench.kernels import Case
 from fastnn.bench.limit import fma_limit
 from fastnn.bench.memory import LEVELS, bandwidth
 from fastnn.bench.report import facts, markdown_row
 
 COLUMNS = ("kernel", "shape", "dtype", "GFLOP/s", "GB/s", "of limit")
-MARKERS = {"product": "o", "activation": "^", "loss": "s", "optimizer": "D"}
+MARKERS = {"product": "o", "activation": "^", "normalization": "v", "noise": "P", "loss": "s", "optimizer": "D"}
 
 limit = cache(fma_limit)
 

@@ -11,7 +11,8 @@ from rich.console import Console
 
 from fastnn import activations, losses, optimizers
 from fastnn.bench import kernels, layers, limit, memory, roofline
-from fastnn.bench.kernels import Case
+from fastnn.bench.case import Case
+from fastnn.bench.layer_kernels import LAYER_KERNELS, layer_kernel
 from fastnn.bench.roofline import Point
 
 SMALL = (5, 7, 3)
@@ -45,6 +46,7 @@ def test_every_name_has_a_case(monkeypatch):
     made = {(case.kind, case.name) for case in kernels.cases()}
     assert {("activation", f"{name} feed") for name in activations.family.names} <= made
     assert ("activation", "relu delta") in made
+    assert {"batch norm feed", "layer norm delta", "dropout feed"} <= {name for _, name in made}
     assert {("loss", name) for name in losses.family.names} <= made
     assert {("optimizer", name) for name in optimizers.family.names} <= made
     assert {("random", name) for name in kernels.RANDOM} <= made
@@ -59,6 +61,7 @@ def test_every_name_has_a_case(monkeypatch):
         kernels.blas("gradient", SMALL, "float64"),
         kernels.activation_feed("tanh", "float32"),
         kernels.activation_delta("tanh", "float32"),
+        *(layer_kernel(name, "float32") for name in LAYER_KERNELS),
         kernels.loss_of_rows("cross_entropy", "float32"),
         kernels.update("adam", "float32"),
         *(kernels.random_numbers(name) for name in kernels.RANDOM),
