@@ -15,6 +15,7 @@ from fastnn_kernels.jit import kernel
 from fastnn_kernels.native import (
     absolute,
     fill,
+    first_lane,
     first_lanes,
     fma,
     lanes,
@@ -171,4 +172,4 @@ def cross_entropy(z, d, n_out, scale):
     whole = sum_lanes(total)
     for j in range(0, n_out, lanes(z)):
         store(d + j, (load(z + j) / whole - load(d + j)) * scale)
-    return max_lanes(log(fill(z, whole))) - sum_lanes(weighted)
+    return first_lane(log(fill(z, whole))) - sum_lanes(weighted)

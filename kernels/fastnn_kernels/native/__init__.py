@@ -3,6 +3,7 @@
 from fastnn_kernels.native import operators as operators  # registers them with Numba
 from fastnn_kernels.native.across import (
     count_true,
+    first_lane,
     has_permutations,
     lowest_one,
     mask_word,
@@ -48,6 +49,7 @@ __all__ = [
     "estimate_inverse_root",
     "estimate_reciprocal",
     "fill",
+    "first_lane",
     "first_lanes",
     "fma",
     "from_bits",

@@ -39,6 +39,18 @@ max_lanes = _reduction(lambda builder, a, b: builder.select(builder.fcmp_ordered
 
 
 @intrinsic
+def first_lane(typingctx, v):
+    """The first element of a vector."""
+    if not isinstance(v, Vec):
+        return None
+
+    def codegen(context, builder, sig, args):
+        return builder.extract_element(args[0], ir.Constant(I32, 0))
+
+    return v.dtype(v), codegen
+
+
+@intrinsic
 def mask_word(typingctx, mask):
     """The mask as an integer: bit i is lane i."""
     if not isinstance(mask, Mask):
