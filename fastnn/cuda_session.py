@@ -193,7 +193,7 @@ class _Plan:
         whole = _upload(values | {"numbers": numbers, "constants": constants}, self.net.dtype, stream)
         is_augmented = self.learning is not None and self.learning.settings.augment is not None
         passes = [
-            Pass(whole._replace(**one), space.table, numbers, constants, self.noise, rows, stream, is_augmented)
+            Pass(whole._replace(**one), space.table, numbers, constants, rows, stream, is_augmented)
             for one in source.sets
         ]
         smalls = [] if self.small is None else self._smalls(self.small, passes, keeps_gradient)
@@ -259,10 +259,7 @@ class _Plan:
             "units": np.concatenate([np.arange(size) for size in small.sizes]),
         }
         own = {name: _array(name, value, real, whole.stream) for name, value in values.items()}
-        return [
-            replace(one, work=one.work._replace(**own), table=space.table, numbers=numbers, noise=small.constants)
-            for one in passes
-        ]
+        return [replace(one, work=one.work._replace(**own), table=space.table, numbers=numbers) for one in passes]
 
 
 def _array(name: str, value: Any, real: np.dtype, stream: Any) -> Any:

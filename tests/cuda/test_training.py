@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import fastnn as fn
+from fastnn_kernels.cuda import tile
 
 pytestmark = pytest.mark.usefixtures("small_blocks")
 
@@ -134,3 +135,11 @@ def test_noise_on_weights_is_the_processor_s(name):
 @pytest.mark.parametrize("name", ["adam", "clip by norm", "batch norm"])
 def test_a_run_in_float32(name):
     assert_like_the_processor(CASES[name], "float32")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_products_have_tiles_for_their_dtype(dtype, monkeypatch):
+    sizes, choose = set(), tile.choose
+    monkeypatch.setattr(tile, "choose", lambda *args: (sizes.add(args[-1]), choose(*args))[1])
+    train(network(dtype), "cuda", epochs=1)
+    assert sizes == {np.dtype(dtype).itemsize}

@@ -178,7 +178,7 @@ _GRADIENT = _kernels(np.float32, _gradient_of) | _kernels(np.float64, _gradient_
 
 def _launch(kernels: dict, p: Pass, layer: int, b: Any, places: Places, m: int, depth: int, parts: int) -> None:
     """m: rows of c; gradients have one row of blocks more."""
-    itemsize = p.noise.dtype.itemsize
+    itemsize = p.dtype.itemsize
     shape = tile.choose(m, int(places.n), depth, parts, processors(), itemsize)
     down, across = tile.tiles(shape, m, int(places.n))
     blocks = down + (kernels is _GRADIENT), across, parts
