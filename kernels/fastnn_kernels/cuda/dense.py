@@ -7,6 +7,8 @@ gradient  dW (n_in, n_out) = X.T dZ;  db = sum of dZ over the rows
 No matrix is transposed or copied for them. The sums of feed and delta run over the whole depth, those of the gradient
 over one of SPLITS parts of the rows; the parts are added up where the gradient is used. Every sum has one order, which
 follows from the shapes and the number of the device's processors.
+
+A library multiplies in place of the tiles where the Pass has one: see cublas.py.
 """
 
 from typing import Any
@@ -202,7 +204,10 @@ def feed(p: Pass, layer: int) -> None:
     b, start = weights_of(p, layer)
     n_in, n_out = p.at(layer, N_IN), p.at(layer, N_OUT)
     places = _places(p.at(below, A), p.at(below, STRIDE), start, p.at(layer, WIDTH), p.rows, n_out, n_in)
-    _launch(_FEED, p, layer, b, places, p.rows, n_in, 1)
+    if p.library is not None:
+        p.library.feed(p, layer, b, places)
+    else:
+        _launch(_FEED, p, layer, b, places, p.rows, n_in, 1)
 
 
 def delta(p: Pass, layer: int) -> None:
@@ -211,7 +216,10 @@ def delta(p: Pass, layer: int) -> None:
     b, start = weights_of(p, above)
     n_in, n_out = p.at(above, N_IN), p.at(above, N_OUT)
     places = _places(p.at(above, D), p.at(above, STRIDE), start, p.at(above, WIDTH), p.rows, n_in, n_out)
-    _launch(_DELTA, p, layer, b, places, p.rows, n_out, 1)
+    if p.library is not None:
+        p.library.delta(p, layer, b, places)
+    else:
+        _launch(_DELTA, p, layer, b, places, p.rows, n_out, 1)
 
 
 def gradient(p: Pass, layer: int) -> None:
@@ -219,7 +227,10 @@ def gradient(p: Pass, layer: int) -> None:
     below = layer - 1
     depth, width, space = p.at(layer, DEPTH), p.at(layer, WIDTH), p.work.space
     places = _places(p.at(below, A), p.at(below, STRIDE), p.at(layer, D), p.at(layer, STRIDE), depth, width, p.rows)
-    _launch(_GRADIENT, p, layer, space, places, depth, p.rows, p.at(layer, SPLITS))
+    if p.library is not None:
+        p.library.gradient(p, layer, places)
+    else:
+        _launch(_GRADIENT, p, layer, space, places, depth, p.rows, p.at(layer, SPLITS))
 
 
 def splits(rows: int, n_in: int, n_out: int, dtype: Any = np.float32) -> int:

@@ -185,7 +185,7 @@ class Pass:
     work: the arrays on the device; table: int64 (layers + 1, COLUMNS) and numbers: int64, the same as on the device;
     constants: float64, optimizer.py's, as they are at the start; rows: of the largest pass: grids are made for it, and
     kernels look at now[COUNT] for the rows of this one; stream: of CUDA; is_augmented: whether samples are changed in
-    training.
+    training; library: cublas.Cublas where that multiplies, None for fastnn's own loops.
     """
 
     work: Work
@@ -195,6 +195,7 @@ class Pass:
     rows: int
     stream: object
     is_augmented: bool = False
+    library: Any = None
 
     @property
     def dtype(self) -> np.dtype:
