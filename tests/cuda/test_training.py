@@ -110,12 +110,12 @@ def assert_same(one, other, histories, dtype="float64"):
             np.testing.assert_allclose(getattr(second, name), values, rtol=close, atol=close, err_msg=name)
 
 
-def assert_like_the_processor(case, dtype="float64", layers=None):
+def assert_like_the_processor(case, dtype="float64", layers=None, device="cuda"):
     nets = [fn.MLP(N_IN, layers, dtype=dtype, seed=3) if layers else network(dtype, **case.net) for _ in range(2)]
     start = nets[0].params.copy()
     histories = [
-        train(net, device, case.numbers, case.epochs, **case.fit)
-        for net, device in zip(nets, ("cpu", "cuda"), strict=True)
+        train(net, where, case.numbers, case.epochs, **case.fit)
+        for net, where in zip(nets, ("cpu", device), strict=True)
     ]
     assert_same(*nets, histories, dtype)
     assert not np.allclose(nets[1].params, start, rtol=1e-3)
