@@ -273,6 +273,8 @@ class Training:
         self._net, self._state = net, state
         self.label, self.words = device.name, team.new_words()
         self._stack, self._is_over = ExitStack(), False
+        if library is not None:
+            self._stack.callback(library.close)
         with reported():
             self._opened = open_session(
                 net, job.training, settings.loss, settings.batch, learning=learning, reserve=reserve, library=library

@@ -77,9 +77,17 @@ class Cublas:
         room = memory.empty(WORKSPACE, np.uint8)
         with memory.translated():
             self._handle = self._binding.create()
-            weakref.finalize(self, _destroy, self._binding, self._handle).atexit = False
+            self._destroy = weakref.finalize(self, _destroy, self._binding, self._handle)
+            self._destroy.atexit = False
             self._binding.set_math_mode(self._handle, self._math)
         self._room = room
+
+    def close(self) -> None:
+        """Give both back. What waited for the garbage collector might go while another fit records a graph, and cuBLAS
+        waits for the device before it goes."""
+        if self._room is not None:
+            self._destroy()
+            self._room = None
 
     def feed(self, p: Pass, layer: int, b: Any, places: Places) -> None:
         """See dense.feed; b: the weights' array; places: of A below and the weights in it."""
