@@ -199,6 +199,12 @@ def test_tf32_is_not_for_float64(use, machine, monkeypatch):
     assert np.array_equal(net.params, before)
 
 
+def test_what_a_library_is_told_of_streams_and_arrays():
+    recording = SimpleNamespace(__cuda_stream__=lambda: (0, 7))
+    assert memory.handle(recording) == 7
+    assert memory.address(SimpleNamespace(device_ctypes_pointer=SimpleNamespace(value=9))) == 9
+
+
 def test_the_gpu_s_loops_are_what_cuda_means(machine):
     machine()
     assert devices.choose(fn.Cuda(), 1)._library is devices.choose("cuda", 1)._library is None

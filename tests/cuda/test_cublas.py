@@ -90,6 +90,13 @@ def test_rows_beyond_the_pass_stay_bare_products(dense):
     np.testing.assert_allclose(A[3], X[3] @ W, **CLOSE)
 
 
+def test_a_recording_takes_the_place_of_the_stream(binding, dense):
+    one, recording = dense.make([5, 6], [LINEAR], 4), object()
+    dense.dense.feed(one.on(recording), 1)
+    assert binding.streams == {id(recording)}
+    binding.streams = {memory.handle(one.stream)}
+
+
 # Whole runs
 
 RUNS = ["adam", "clip by norm", "dropout", "dropout per batch", "batch norm", "batch norm accumulated", "layer norm"]
@@ -100,7 +107,7 @@ RUNS += ["noisy relu", "validation", "mae"]
 def test_a_run_is_the_processor_s(name, binding):
     assert_like_the_processor(CASES[name], device=CUBLAS)
     assert binding.products > 0
-    assert set(binding.math.values()) <= {cublas.FULL}
+    assert len(binding.streams) == 1
 
 
 @pytest.mark.parametrize("name", NOISES)
@@ -176,8 +183,8 @@ def test_nothing_of_the_library_waits_for_the_garbage_collector(binding):
     gc.disable()
     try:
         train(net, CUBLAS, validation=0.3)
-        net.find_learning_rate(X, y, steps=10, batch_size=8, lowest=1e-3, device=CUBLAS)
-        used(net, X, y, CUBLAS)
+        net.predict(X, device=CUBLAS)
+        net.gradient(X, y, device=CUBLAS)
     finally:
         gc.enable()
     assert binding.products > 0
