@@ -23,6 +23,7 @@ from fastnn.callbacks import Callback, EarlyStopping
 from fastnn.clipping import ClipNorm, ClipValue
 from fastnn.custom import CustomActivation, CustomLoss
 from fastnn.data.split import train_test_split
+from fastnn.devices import Cuda
 from fastnn.diagnostics import Diagnosis, Diagnostics, LayerDiagnosis, diagnose
 from fastnn.errors import DivergenceError, FastnnError, FileError, FunctionError, InputError
 from fastnn.initializers import (
@@ -70,6 +71,7 @@ __all__ = [
     "Constant",
     "Cosine",
     "CrossEntropy",
+    "Cuda",
     "CustomActivation",
     "CustomLoss",
     "Dense",

@@ -21,6 +21,7 @@ from fastnn.cuda_session import (
     parameters,
     takes_single_samples,
 )
+from fastnn.devices import Cuda
 from fastnn.errors import DeviceError, DeviceLostError, DeviceMemoryError, FunctionError, InputError, MissingExtraError
 from fastnn.job import Job, Part
 from fastnn.losses import Loss
@@ -28,7 +29,8 @@ from fastnn.optimizers import SGD, Optimizer
 from fastnn.session import flops_per_sample
 from fastnn_kernels import activation, layout, loss, team, work
 from fastnn_kernels import optimizer as kernels
-from fastnn_kernels.cuda import budget, epoch, memory, norm
+from fastnn_kernels.cuda import budget, cublas, epoch, memory, norm
+from fastnn_kernels.cuda.cublas import Cublas
 from fastnn_kernels.cuda.data import Resident
 from fastnn_kernels.cuda.memory import Reason
 from fastnn_kernels.team import Team
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from fastnn.network import MLP
 
 EVALUATION_ROWS = 4096  # that go through the network at once to evaluate or predict
+PRODUCTS = {"loops": "fastnn's own loops", "cublas": "NVIDIA's cuBLAS"}
 ADVICE = {
     Reason.NO_DRIVER: 'Install the driver of your NVIDIA GPU, or take device="cpu"',
     Reason.NO_DEVICE: 'Look whether nvidia-smi and CUDA_VISIBLE_DEVICES show one, or take device="cpu"',
@@ -55,6 +58,22 @@ def find() -> memory.Device:
         detail = f" ({' '.join(error.detail.split())})" if error.detail else ""
         advice = ADVICE[error.reason]
         raise DeviceError(f'device="cuda" cannot be used: {error.reason.value}{detail}. {advice}') from error
+
+
+def library(asked: Cuda) -> Cublas | None:
+    """What multiplies, None for fastnn's own loops. Raises MissingExtraError, and DeviceError without a cuBLAS."""
+    if asked.products != "cublas":
+        return None
+    try:
+        return Cublas(cublas.find(), asked.tf32)
+    except ImportError as error:
+        raise MissingExtraError("nvmath-python", "cublas", f"device={asked}") from error
+    except RuntimeError as error:
+        found = str(error).split("\n")[0]
+        raise DeviceError(
+            f"device={asked} cannot be used: nvmath-python finds no cuBLAS ({found}). "
+            "pip install 'fastnn-numba[cublas]' brings one"
+        ) from error
 
 
 @contextmanager
@@ -85,6 +104,7 @@ def _too_large(error: budget.TooLargeError) -> str:
         (needs.workspace(rows), f"of workspace for a batch of {rows:,}"),
         (2 * rows * needs.sample + needs.order, "for two batches of the data at a time and its order"),
     ]
+    parts += [(needs.library, "for cuBLAS")] if needs.library else []
     listed = ", ".join(f"{_gib(size)} {what}" for size, what in parts)
     hint = f"A batch of {error.fitting:,} would fit" if error.fitting else "Not even one sample at a time would fit"
     return (
@@ -107,36 +127,42 @@ def describe() -> str:
     )
 
 
-def explain(net: MLP, batch: int, optimizer_: Optimizer) -> dict[str, str]:
+def explain(net: MLP, batch: int, optimizer_: Optimizer, asked: Cuda) -> dict[str, str]:
     """A training step on batches of this size."""
+    CudaEngine(asked).check_numbers(net)
     size = net.dtype.itemsize * parameters(net).count
     rows = batch if norms.has_batch_norm(net) else min(batch, budget.MOST_ROWS)
     path = "the launches of a step, recorded once and replayed as a graph"
     if batch > rows:
         path = f"passes of {rows:,} rows, whose gradients add up to one update; each is a graph of launches"
+    products = PRODUCTS[asked.products] + (", factors rounded to TF32" if asked.tf32 else "")
     if batch == 1 and isinstance(optimizer_, SGD) and takes_single_samples(net):
+        products = PRODUCTS["loops"]
         path = "stochastic: one block does many steps in one launch"
     return {
         "device": describe(),
         "step": f"{batch:,} samples, {flops_per_sample(net) * batch / 1e6:,.1f} MFLOP, {type(optimizer_).__name__}",
         "path": path,
+        "products": products,
         "memory": f"parameters and state {size * (1 + kernels.states(optimizer_.code)) / 2**20:,.1f} MiB",
     }
 
 
-class Cuda:
-    """The device that `find` finds."""
+class CudaEngine:
+    """The device that `find` finds, and what was asked to multiply there."""
 
-    def __init__(self) -> None:
-        self.device = find()
+    def __init__(self, asked: Cuda) -> None:
+        self._asked, self.device = asked, find()
+        self._library = library(asked)
 
     def check(self, net: MLP, job: Job) -> None:
-        self._check_functions(net, job.settings.loss)
+        self._check_known(net, job.settings.loss)
         with reported():
-            check_room(net, job, _reserve(net, job))
+            check_room(net, job, _reserve(net, job), self._library)
 
-    def _check_functions(self, net: MLP, loss_: Loss) -> None:
+    def _check_known(self, net: MLP, loss_: Loss) -> None:
         """Raises InputError for what the device does not know."""
+        self.check_numbers(net)
         own = [layer.function.label for layer in net.layers if layer.function.code == activation.CUSTOM]
         own += [type(loss_).__name__] if loss_.code == loss.CUSTOM else []
         if own:
@@ -145,13 +171,18 @@ class Cuda:
                 "one of fastnn's own functions"
             )
 
+    def check_numbers(self, net: MLP) -> None:
+        """Raises InputError where float64 is asked for in TF32."""
+        if self._asked.tf32 and net.dtype == np.float64:
+            raise InputError('tf32=True is for float32, and this network has dtype="float64": leave tf32 out')
+
     def trainer(self, net: MLP, job: Job, report: Callable[[str], None]) -> Training:
-        return Training(net, job, self.device)
+        return Training(net, job, self.device, self._library)
 
     def evaluate(self, net: MLP, part: Part, loss: Loss) -> tuple[float, float | None]:
-        self._check_functions(net, loss)
+        self._check_known(net, loss)
         with reported():
-            opened, part = _open_to_look(net, part, loss)
+            opened, part = _open_to_look(net, part, loss, self._library)
             return _measured(opened, part, net)
 
     def predict(self, net: MLP, part: Part, loss: Loss) -> np.ndarray:
@@ -161,10 +192,10 @@ class Cuda:
         return self._look(net, part, losses.natural(net.layers[-1].function), layer, activated)
 
     def _look(self, net: MLP, part: Part, loss: Loss, layer: int, activated: bool) -> np.ndarray:
-        self._check_functions(net, loss)
+        self._check_known(net, loss)
         out = np.empty((len(part), net.sizes[layer]), net.dtype)
         with reported():
-            opened, part = _open_to_look(net, part, loss)
+            opened, part = _open_to_look(net, part, loss, self._library)
             if not activated:
                 opened.bare(layer)
             is_output = activated and layer == len(net.layers)
@@ -172,10 +203,10 @@ class Cuda:
         return out
 
     def gradient(self, net: MLP, part: Part, loss: Loss) -> np.ndarray:
-        self._check_functions(net, loss)
+        self._check_known(net, loss)
         part = _compact(part)
         with reported():
-            opened = open_session(net, part, loss, len(part), takes_gradient=True)
+            opened = open_session(net, part, loss, len(part), takes_gradient=True, library=self._library)
             _send(opened, net, net.params)
             flat = epoch.gradient(opened.passes, opened.source, part.index)
         out = layout.zeros(net.layout.count, net.dtype)
@@ -197,10 +228,10 @@ def _compact(part: Part) -> Part:
     return Part(part.X[rows], targets, np.arange(len(rows)), weights)
 
 
-def _open_to_look(net: MLP, part: Part, loss: Loss) -> tuple[DeviceSession, Part]:
+def _open_to_look(net: MLP, part: Part, loss: Loss, library: Cublas | None) -> tuple[DeviceSession, Part]:
     """A session without noise and without gradients, batch normalization folded into the weights."""
     part = _compact(part)
-    opened = open_session(net, part, loss, min(len(part), EVALUATION_ROWS))
+    opened = open_session(net, part, loss, min(len(part), EVALUATION_ROWS), library=library)
     _send(opened, net, net.params)
     _fold(opened, net)
     return opened, part
@@ -236,15 +267,17 @@ def _reserve(net: MLP, job: Job) -> int:
 class Training:
     """See engine.Trainer."""
 
-    def __init__(self, net: MLP, job: Job, device: memory.Device) -> None:
+    def __init__(self, net: MLP, job: Job, device: memory.Device, library: Cublas | None) -> None:
         settings, state = job.settings, net.fitted.optimizer
         learning, reserve = Learning.of(job, state.steps), _reserve(net, job)
         self._net, self._state = net, state
         self.label, self.words = device.name, team.new_words()
         self._stack, self._is_over = ExitStack(), False
+        if library is not None:
+            self._stack.callback(library.close)
         with reported():
             self._opened = open_session(
-                net, job.training, settings.loss, settings.batch, learning=learning, reserve=reserve
+                net, job.training, settings.loss, settings.batch, learning=learning, reserve=reserve, library=library
             )
             self.send()
             if len(state.values):
@@ -347,8 +380,10 @@ class _Validation:
         self._net, self._part, self._trained = net, part, trained
         is_there = part.X is job.training.X and part.targets is job.training.targets
         source = trained.source if is_there and isinstance(trained.source, Resident) else None
-        rows = min(len(part), EVALUATION_ROWS)
-        self._opened = open_session(net, part, job.settings.loss, rows, source=source, stream=trained.main.stream)
+        rows, main = min(len(part), EVALUATION_ROWS), trained.main
+        self._opened = open_session(
+            net, part, job.settings.loss, rows, source=source, stream=main.stream, library=main.library
+        )
 
     def measure(self) -> tuple[float, float | None]:
         """With the average of the weights where there is one."""

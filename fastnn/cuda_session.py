@@ -18,6 +18,7 @@ from fastnn_kernels import layout, optimizer, work
 from fastnn_kernels.activation import LINEAR
 from fastnn_kernels.cuda import budget, data, dense, flat, memory, stochastic
 from fastnn_kernels.cuda import work as device
+from fastnn_kernels.cuda.cublas import Cublas
 from fastnn_kernels.cuda.data import Resident, Source, Streamed
 from fastnn_kernels.cuda.work import Pass, Work, Workspace, dtype_of
 from fastnn_kernels.noise import SAMPLE_CONNECT
@@ -103,14 +104,15 @@ def open_session(
     reserve: int = 0,
     source: Source | None = None,
     stream: Any = None,
+    library: Cublas | None = None,
 ) -> DeviceSession:
     """Lay out passes through a part of X, `batch` rows an update or at once; with parameters yet to be written.
 
     takes_gradient: whether the gradient is all that is asked for; reserve: bytes that must be left over; source: of the
-    same data, where the device has it already. Without learning and gradient, layers with batch normalization are to be
-    folded into their weights. Raises budget.TooLargeError.
+    same data, where the device has it already; library: what multiplies, None for fastnn's own loops. Without learning
+    and gradient, layers with batch normalization are to be folded into their weights. Raises budget.TooLargeError.
     """
-    plan = _Plan(net, part, loss, learning, takes_gradient)
+    plan = _Plan(net, part, loss, learning, takes_gradient, library)
     room = plan.room(batch, source is None, reserve)
     stream = memory.new_stream() if stream is None else stream
     if source is None:
@@ -118,9 +120,9 @@ def open_session(
     return plan.build(room.rows, batch, source, stream)
 
 
-def check_room(net: MLP, job: Job, reserve: int) -> None:
+def check_room(net: MLP, job: Job, reserve: int, library: Cublas | None) -> None:
     """Raises budget.TooLargeError where a fit would not fit, `reserve` bytes being left over."""
-    plan = _Plan(net, job.training, job.settings.loss, Learning.of(job, 0), False)
+    plan = _Plan(net, job.training, job.settings.loss, Learning.of(job, 0), False, library)
     plan.room(job.settings.batch, True, reserve)
 
 
@@ -133,8 +135,16 @@ def _source(samples: dict[str, np.ndarray], real: np.dtype, piece: int | None, s
 class _Plan:
     """A session that is not on the device yet."""
 
-    def __init__(self, net: MLP, part: Part, loss: Loss, learning: Learning | None, takes_gradient: bool) -> None:
-        self.net, self.part, self.loss, self.learning = net, part, loss, learning
+    def __init__(
+        self,
+        net: MLP,
+        part: Part,
+        loss: Loss,
+        learning: Learning | None,
+        takes_gradient: bool,
+        library: Cublas | None,
+    ) -> None:
+        self.net, self.part, self.loss, self.learning, self.library = net, part, loss, learning, library
         self.fields = description.fields(net, part, loss)
         self.samples = {name: self.fields[name] for name in data.FIELDS}
         self.trains = learning is not None or takes_gradient
@@ -164,7 +174,9 @@ class _Plan:
         if self.small is not None and self.learning is not None:
             fixed += (2 + self.learning.vectors) * self.small_parameters.count
         sample = sum(array.nbytes for array in self.samples.values()) // count if moves_data else 0
-        return budget.Needs(fixed * size + reserve, sample, count, 4 * len(self.part), self._workspace_bytes)
+        library = 0 if self.library is None else self.library.needs
+        order = 4 * len(self.part)
+        return budget.Needs(fixed * size + reserve, sample, count, order, self._workspace_bytes, library)
 
     def _workspace_bytes(self, rows: int) -> int:
         elements = self.workspace(self.parameters, self.codes, max(rows, stochastic.ROWS)).count
@@ -176,13 +188,17 @@ class _Plan:
 
     def workspace(self, parameters: layout.Parameters, codes: list[int], rows: int) -> Workspace:
         sizes = parameters.sizes
-        splits = [dense.splits(rows, *pair, self.net.dtype) for pair in pairwise(sizes)]
+        splits = [self._splits(rows, *pair) for pair in pairwise(sizes)]
         disturbed = [code > SAMPLE_CONNECT for code in codes]
         space = device.workspace(parameters, rows, splits, disturbed, self.trains)
         space.table[1:, layout.NOISE] = codes
         if not self.trains:
             space.table[space.table[:, layout.NORM] == layout.BATCH_NORM, layout.NORM] = layout.NO_NORM
         return space
+
+    def _splits(self, rows: int, n_in: int, n_out: int) -> int:
+        """A library divides the rows of a gradient as it likes, and adds them up."""
+        return dense.splits(rows, n_in, n_out, self.net.dtype) if self.library is None else 1
 
     def build(self, rows: int, batch: int, source: Source, stream: Any) -> DeviceSession:
         space = self.workspace(self.parameters, self.codes, max(rows, stochastic.ROWS))
@@ -192,10 +208,10 @@ class _Plan:
         values = self._values(space, keeps_gradient)
         whole = _upload(values | {"numbers": numbers, "constants": constants}, self.net.dtype, stream)
         is_augmented = self.learning is not None and self.learning.settings.augment is not None
-        passes = [
-            Pass(whole._replace(**one), space.table, numbers, constants, self.noise, rows, stream, is_augmented)
-            for one in source.sets
-        ]
+        if self.library is not None:
+            self.library.open()
+        facts = numbers, constants, rows, stream, is_augmented, self.library
+        passes = [Pass(whole._replace(**one), space.table, *facts) for one in source.sets]
         smalls = [] if self.small is None else self._smalls(self.small, passes, keeps_gradient)
         return DeviceSession(passes, smalls, source, self.parameters)
 
@@ -259,10 +275,7 @@ class _Plan:
             "units": np.concatenate([np.arange(size) for size in small.sizes]),
         }
         own = {name: _array(name, value, real, whole.stream) for name, value in values.items()}
-        return [
-            replace(one, work=one.work._replace(**own), table=space.table, numbers=numbers, noise=small.constants)
-            for one in passes
-        ]
+        return [replace(one, work=one.work._replace(**own), table=space.table, numbers=numbers) for one in passes]
 
 
 def _array(name: str, value: Any, real: np.dtype, stream: Any) -> Any:

@@ -6,6 +6,7 @@ import statistics
 from typing import TYPE_CHECKING
 
 from fastnn import devices, norms, prediction, session
+from fastnn.devices import Cuda
 from fastnn.optimizers import SGD, Optimizer
 from fastnn_kernels import layout, machine
 
@@ -28,7 +29,7 @@ def summary(net: MLP) -> str:
     return "\n".join([*lines, f"{total:,} parameters, {net.dtype}"])
 
 
-def explain(net: MLP, batch: int, optimizer: Optimizer, device: str) -> str:
+def explain(net: MLP, batch: int, optimizer: Optimizer, device: str | Cuda) -> str:
     """Device, path, memory and what else decides on a training step, with the reasons; predicted and measured speed."""
     work = session.flops_per_sample(net) * batch
     reason = devices.why_not_cuda(work) if device == "auto" else None
@@ -38,7 +39,8 @@ def explain(net: MLP, batch: int, optimizer: Optimizer, device: str) -> str:
     else:
         from fastnn import cuda
 
-        lines += [f"{name:<12}{fact}" for name, fact in cuda.explain(net, batch, optimizer).items()]
+        asked = device if isinstance(device, Cuda) else Cuda()
+        lines += [f"{name:<12}{fact}" for name, fact in cuda.explain(net, batch, optimizer, asked).items()]
     last = net.fitted.last_run
     if last is not None and last.samples_per_second:
         measured = statistics.median(last.samples_per_second)

@@ -15,6 +15,7 @@ from fastnn.averaging import EMA
 from fastnn.clipping import Clip
 from fastnn.custom import CustomActivation
 from fastnn.data.normalize import Normalization
+from fastnn.devices import Cuda
 from fastnn.engine import Engine
 from fastnn.errors import InputError
 from fastnn.fitted import Fitted, LastRun
@@ -163,7 +164,7 @@ class MLP:
         average: EMA | None = None,
         callbacks: Any = (),
         threads: int | None = None,
-        device: str = "cpu",
+        device: str | Cuda = "cpu",
         progress: bool = True,
         reset: bool = False,
     ) -> History:
@@ -183,8 +184,8 @@ class MLP:
         accumulate: batches whose gradients make one update, averaged over all their samples. average: EMA, the average
         of the weights that the network holds from then on, while the next fit goes on from the weights themselves.
         threads: None chooses by the work. device: "cpu", "cuda", or "auto": a GPU where there is one and steps are
-        worth it; the weights are the same to rounding, and each can go on where the other stopped. progress: whether
-        to show any.
+        worth it; the weights are the same to rounding, and each can go on where the other stopped; or a Cuda, which
+        says what multiplies there. progress: whether to show any.
 
         Returns the History of these epochs. Raises InputError before anything is computed, DivergenceError where the
         loss becomes NaN or infinite, FunctionError where a function of your own raises an exception; the network then
@@ -241,7 +242,7 @@ class MLP:
         sample_weight: Any = None,
         class_weight: Any = None,
         threads: int | None = None,
-        device: str = "cpu",
+        device: str | Cuda = "cpu",
     ) -> RangeTest:
         """The range test: how the loss moves as a copy of this network trains at a rate that rises from step to step.
 
@@ -262,18 +263,18 @@ class MLP:
 
     # Use
 
-    def predict(self, X: Any, *, device: str = "cpu") -> np.ndarray:
+    def predict(self, X: Any, *, device: str | Cuda = "cpu") -> np.ndarray:
         """(samples, n_out), outputs of the last activation. Raises InputError as fit does."""
         part = Part.of(inputs.matrix("X", X, self.n_in, self.dtype))
         return self._idle(device, part).predict(self, part, Reader(self, self.fitted).loss(None))
 
-    def activations(self, X: Any, *, device: str = "cpu") -> list[np.ndarray]:
+    def activations(self, X: Any, *, device: str | Cuda = "cpu") -> list[np.ndarray]:
         """[(samples, n), ...]: the outputs of every layer, the last of them what predict gives. On one thread."""
         part = Part.of(inputs.matrix("X", X, self.n_in, self.dtype))
         engine = self._idle(device, part)
         return [engine.observe(self, part, number, activated=True) for number in range(1, len(self.layers) + 1)]
 
-    def predict_class(self, X: Any, *, device: str = "cpu") -> np.ndarray:
+    def predict_class(self, X: Any, *, device: str | Cuda = "cpu") -> np.ndarray:
         """(samples,), class labels as given to fit. Raises InputError for a network that tells no classes apart."""
         if self.classes_ is None:
             raise InputError("predict_class needs a network that was fitted on class labels")
@@ -289,7 +290,7 @@ class MLP:
         loss: Any = None,
         sample_weight: Any = None,
         class_weight: Any = None,
-        device: str = "cpu",
+        device: str | Cuda = "cpu",
     ) -> dict[str, float]:
         """{"loss": ..., "accuracy": ...}: the mean loss without penalty; accuracy where y holds classes.
 
@@ -309,7 +310,7 @@ class MLP:
         loss: Any = None,
         sample_weight: Any = None,
         class_weight: Any = None,
-        device: str = "cpu",
+        device: str | Cuda = "cpu",
     ) -> float:
         """The mean loss, without penalty; weights as in fit."""
         options = {"sample_weight": sample_weight, "class_weight": class_weight, "device": device}
@@ -323,7 +324,7 @@ class MLP:
         loss: Any = None,
         sample_weight: Any = None,
         class_weight: Any = None,
-        device: str = "cpu",
+        device: str | Cuda = "cpu",
     ) -> list[tuple[np.ndarray, np.ndarray]]:
         """[(dW (n_in, n_out), db (n_out,)), ...]: of the mean loss, without penalty; weights as in fit.
 
@@ -337,7 +338,7 @@ class MLP:
         flat = self._idle(device, part).gradient(self, part, loss_object)
         return [layout.get_layer(self.layout, number, flat) for number in range(1, len(self.layers) + 1)]
 
-    def _idle(self, device: str, part: Part) -> Engine:
+    def _idle(self, device: str | Cuda, part: Part) -> Engine:
         """The device for work outside a fit: a feed through the whole part is about a third of a step."""
         return devices.choose(device, self._work(len(part)) / 3)
 
@@ -364,7 +365,7 @@ class MLP:
         """A table of the layers with their parameters."""
         return explain.summary(self)
 
-    def explain(self, batch_size: int = 128, optimizer: Any = None, *, device: str = "cpu") -> str:
+    def explain(self, batch_size: int = 128, optimizer: Any = None, *, device: str | Cuda = "cpu") -> str:
         """How a step on batches of this size would run, why so and how fast; and how fast the last fit was.
 
         optimizer: a name or an object, by default the last fit's kind, before any fit Adam. device: as in fit. The

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 import fastnn as fn
 from fastnn import cli, cuda, devices
 from fastnn.errors import DeviceError, DeviceLostError, DeviceMemoryError, InputError, MissingExtraError
-from fastnn_kernels.cuda import memory
+from fastnn_kernels.cuda import cublas, memory
 
 ROOT = Path(__file__).parents[2]
 QUIET = {"progress": False, "epochs": 1}
@@ -141,6 +141,87 @@ def test_the_command_line_knows_the_gpu(machine):
     assert "cuda        NVIDIA H100, compute capability 9.0" in CliRunner().invoke(cli.app, ["info"]).output
 
 
+# Products by cuBLAS
+
+CUBLAS = fn.Cuda(products="cublas")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"products": "cubla"}, r"unknown products 'cubla'; did you mean 'cublas'\? Known: cublas, loops"),
+        ({"products": None}, "unknown products None"),
+        ({"tf32": True}, 'tf32=True needs products="cublas"'),
+        ({"products": "cublas", "tf32": "yes"}, "tf32 must be True or False, got 'yes'"),
+    ],
+)
+def test_what_a_device_cannot_be_asked_for(options, said):
+    with pytest.raises(InputError, match=said):
+        fn.Cuda(**options)
+
+
+@pytest.fixture
+def trained():
+    net = network()
+    net.fit(X, Y, **QUIET)
+    before = net.params.copy()
+    yield net
+    assert np.array_equal(net.params, before)
+
+
+@pytest.mark.parametrize("use", USES)
+def test_the_extra_is_missing(use, trained, machine, monkeypatch):
+    machine()
+    monkeypatch.setitem(sys.modules, "nvmath.bindings", None)
+    with pytest.raises(MissingExtraError, match=r"products='cublas'.*'nvmath-python'.*'fastnn-numba\[cublas\]'"):
+        USES[use](trained, CUBLAS)
+
+
+def test_nvmath_without_a_library(trained, machine, monkeypatch):
+    def find():
+        raise RuntimeError("no libcublas.so.13\n  in any folder")
+
+    machine()
+    monkeypatch.setattr(cublas, "find", find)
+    with pytest.raises(DeviceError, match=r"finds no cuBLAS \(no libcublas\.so\.13\)\. pip install"):
+        trained.fit(X, Y, device=CUBLAS, **QUIET)
+
+
+@pytest.mark.parametrize("use", USES)
+def test_tf32_is_not_for_float64(use, machine, monkeypatch):
+    machine()
+    monkeypatch.setattr(cublas, "find", lambda: None)
+    net = fn.MLP([4, 5, 3], output="softmax", dtype="float64")
+    net.fit(X, Y, **QUIET)
+    before = net.params.copy()
+    with pytest.raises(InputError, match=r'tf32=True is for float32.*dtype="float64"'):
+        USES[use](net, fn.Cuda(products="cublas", tf32=True))
+    assert np.array_equal(net.params, before)
+
+
+def test_what_a_library_is_told_of_streams_and_arrays():
+    recording = SimpleNamespace(__cuda_stream__=lambda: (0, 7))
+    assert memory.handle(recording) == 7
+    assert memory.address(SimpleNamespace(device_ctypes_pointer=SimpleNamespace(value=9))) == 9
+
+
+def test_the_gpu_s_loops_are_what_cuda_means(machine):
+    machine()
+    assert devices.choose(fn.Cuda(), 1)._library is devices.choose("cuda", 1)._library is None
+    for asked in ("cuda", CUBLAS):
+        with pytest.raises(InputError, match="threads"):
+            devices.choose(asked, 1, threads=2)
+
+
+def test_explain_names_what_multiplies(machine, monkeypatch):
+    machine()
+    monkeypatch.setattr(cublas, "find", lambda: None)
+    net = network()
+    assert "products    fastnn's own loops" in net.explain(device="cuda")
+    assert "products    NVIDIA's cuBLAS\n" in net.explain(device=CUBLAS)
+    assert "products    fastnn's own loops" in net.explain(1, "sgd", device=CUBLAS)
+
+
 # What "auto" takes
 
 
@@ -155,7 +236,7 @@ def test_auto_leaves_small_work_to_the_processor(machine):
 def test_auto_takes_a_gpu_where_work_is_worth_it(machine):
     machine()
     said = []
-    assert isinstance(devices.choose("auto", 1e10, report=said.append), cuda.Cuda)
+    assert isinstance(devices.choose("auto", 1e10, report=said.append), cuda.CudaEngine)
     assert said == ["device cuda: NVIDIA H100"]
     devices.choose("auto", 1e10, threads=2, report=said.append)
     assert said[1] == "device cpu: threads were given"
@@ -240,6 +321,8 @@ def test_without_cuda_core_launches_are_repeated(monkeypatch):
         ("CUDA_ERROR_ILLEGAL_ADDRESS", DeviceLostError),
         ("CUDA_ERROR_DEVICE_UNAVAILABLE: busy", DeviceLostError),
         ("CUDA_ERROR_INVALID_VALUE", RuntimeError),
+        ("the resource allocation failed (CUBLAS_STATUS_ALLOC_FAILED)", DeviceMemoryError),
+        ("the function failed to launch on the GPU (CUBLAS_STATUS_EXECUTION_FAILED)", DeviceLostError),
     ],
 )
 def test_errors_of_the_driver(code, error, machine):

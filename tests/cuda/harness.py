@@ -72,9 +72,8 @@ def make(
     fields |= {name: np.asarray(array) for name, array in arrays.items()}
     host = [np.ascontiguousarray(fields.get(name, np.zeros(0)), dtype_of(name, dtype)) for name in Work._fields]
     device = Work(*(cuda.to_device(array if array.size else np.zeros(1, array.dtype)) for array in host))
-    noise = np.asarray(fields["noise"], dtype).reshape(layers + 1, -1)
     constants = np.asarray(fields["constants"], np.float64)
-    return Pass(device, space.table, given, constants, noise, rows, 0)
+    return Pass(device, space.table, given, constants, rows, 0)
 
 
 def block(one: Pass, layer: int, column: int) -> np.ndarray:

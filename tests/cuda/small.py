@@ -8,6 +8,7 @@ import numpy as np
 
 from fastnn_kernels.cuda import (
     augment,
+    cublas,
     epoch,
     flat,
     norm,
@@ -27,6 +28,7 @@ SIZES: dict[Any, dict[str, int]] = {
     for module in (augment, epoch, flat, output, penalty, sample_connect, step, subnetwork, update, weight_noise)
 }
 SIZES[weight_noise] |= {"GROUPS": 2, "BLOCK": THREADS}
+SIZES[cublas] = {"THREADS": THREADS, "TEAMS": 2, "BLOCK": THREADS}
 SIZES[norm] = {"GROUPS": 2, "THREADS": THREADS, "MOST_THREADS": 32}
 SIZES[stochastic] = {"LEAST_THREADS": THREADS}
 

@@ -81,7 +81,8 @@ def test_pre_activations_of_chosen_rows(trained):
     part = fn.job.Part.of(np.ascontiguousarray(X), np.array([20, 3, 7], ROW))
     for layer in (1, 3):
         found = [
-            engine.observe(net, part, layer, activated=False) for engine in (fn.processor.Processor(), cuda.Cuda())
+            engine.observe(net, part, layer, activated=False)
+            for engine in (fn.processor.Processor(), cuda.CudaEngine(fn.Cuda()))
         ]
         np.testing.assert_allclose(*found, **CLOSE)
 

@@ -162,5 +162,5 @@ def test_the_block_grows_with_the_largest_layer(monkeypatch):
     monkeypatch.setattr(stochastic, "LEAST_THREADS", 128)
     for sizes, threads in (((3, 4), 128), ((64, 32, 10), 256), ((784, 512), 1024)):
         table = layout.parameters(sizes, [0] * (len(sizes) - 1), np.dtype(np.float32), None, harness.DEVICE).table
-        one = harness.Pass(None, table, None, None, None, 2, 0)
+        one = harness.Pass(None, table, None, None, 2, 0)
         assert stochastic._threads(one, 1024) == threads

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import fastnn as fn
+from fastnn_kernels.cuda import tile
 
 pytestmark = pytest.mark.usefixtures("small_blocks")
 
@@ -109,12 +110,12 @@ def assert_same(one, other, histories, dtype="float64"):
             np.testing.assert_allclose(getattr(second, name), values, rtol=close, atol=close, err_msg=name)
 
 
-def assert_like_the_processor(case, dtype="float64", layers=None):
+def assert_like_the_processor(case, dtype="float64", layers=None, device="cuda"):
     nets = [fn.MLP(N_IN, layers, dtype=dtype, seed=3) if layers else network(dtype, **case.net) for _ in range(2)]
     start = nets[0].params.copy()
     histories = [
-        train(net, device, case.numbers, case.epochs, **case.fit)
-        for net, device in zip(nets, ("cpu", "cuda"), strict=True)
+        train(net, where, case.numbers, case.epochs, **case.fit)
+        for net, where in zip(nets, ("cpu", device), strict=True)
     ]
     assert_same(*nets, histories, dtype)
     assert not np.allclose(nets[1].params, start, rtol=1e-3)
@@ -134,3 +135,11 @@ def test_noise_on_weights_is_the_processor_s(name):
 @pytest.mark.parametrize("name", ["adam", "clip by norm", "batch norm"])
 def test_a_run_in_float32(name):
     assert_like_the_processor(CASES[name], "float32")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_products_have_tiles_for_their_dtype(dtype, monkeypatch):
+    sizes, choose = set(), tile.choose
+    monkeypatch.setattr(tile, "choose", lambda *args: (sizes.add(args[-1]), choose(*args))[1])
+    train(network(dtype), "cuda", epochs=1)
+    assert sizes == {np.dtype(dtype).itemsize}

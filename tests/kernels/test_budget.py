@@ -1,6 +1,7 @@
 """What is planned for a device's memory fits into it."""
 
 from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -31,6 +32,14 @@ def test_rows_shrink_before_samples_leave_the_device():
     found = plan(needs(), 16_384, False, 800 * MIB)
     assert found.piece is None
     assert budget.FEWEST_ROWS <= found.rows < 16_384
+
+
+@pytest.mark.parametrize("free", [200 * MIB, 800 * MIB, 3000 * MIB])
+def test_a_library_gets_its_memory(free, monkeypatch):
+    monkeypatch.setattr(budget, "RESERVE", (0, 0.0))
+    assert plan(replace(needs(), library=32 * MIB), 16_384, False, free + 32 * MIB) == plan(
+        needs(), 16_384, False, free
+    )
 
 
 def test_samples_that_are_there_already_need_no_piece():

@@ -212,7 +212,8 @@ def test_products_are_launched_as_predicted(monkeypatch, name, dtype, rows):
     space = workspace(parameters, max(rows, 2), splits)
     p = SimpleNamespace(
         work=SimpleNamespace(params=np.zeros(1, real), space=np.zeros(1, real)),
-        noise=np.zeros((layers + 1, 1), real),
+        dtype=real,
+        library=None,
         rows=rows,
         stream=None,
         at=lambda layer, column: int(space.table[layer, column]),

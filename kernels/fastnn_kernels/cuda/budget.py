@@ -12,13 +12,14 @@ RESERVE = 64 << 20, 0.02  # left to the driver: bytes, and of all that is free
 @dataclass(frozen=True)
 class Needs:
     """Bytes. fixed: parameters, state and what else does not depend on rows or samples; sample: one of them; samples:
-    how many; order: of the positions of all of them; workspace: of so many rows."""
+    how many; order: of the positions of all of them; workspace: of so many rows; library: of cuBLAS."""
 
     fixed: int
     sample: int
     samples: int
     order: int
     workspace: Callable[[int], int]
+    library: int = 0
 
     @property
     def data(self) -> int:
@@ -46,7 +47,7 @@ def plan(needs: Needs, batch: int, is_whole: bool, free: int) -> Budget:
 
     Raises TooLargeError.
     """
-    left = free - max(RESERVE[0], RESERVE[1] * free) - needs.fixed - needs.order
+    left = free - max(RESERVE[0], RESERVE[1] * free) - needs.fixed - needs.order - needs.library
     wanted = batch if is_whole else min(batch, MOST_ROWS)
     choices = [wanted] if is_whole else _halves(wanted)
     for rows in choices:

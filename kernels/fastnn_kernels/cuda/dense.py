@@ -7,6 +7,8 @@ gradient  dW (n_in, n_out) = X.T dZ;  db = sum of dZ over the rows
 No matrix is transposed or copied for them. The sums of feed and delta run over the whole depth, those of the gradient
 over one of SPLITS parts of the rows; the parts are added up where the gradient is used. Every sum has one order, which
 follows from the shapes and the number of the device's processors.
+
+A library multiplies in place of the tiles where the Pass has one: see cublas.py.
 """
 
 from typing import Any
@@ -57,7 +59,7 @@ def _rows_limits(work, layer, part, places):
 
 
 @device
-def _feed_element(work, layer, asked, part, row, j, total):
+def finish_feed(work, layer, asked, part, row, j, total):
     """Normalization reads its z from A."""
     weight, start = weights(work, layer)
     z = total + weight[start + at(work, layer, DEPTH) * at(work, layer, WIDTH) + j]
@@ -68,7 +70,7 @@ def _feed_element(work, layer, asked, part, row, j, total):
 
 
 @device
-def _delta_element(work, layer, asked, part, row, j, total):
+def finish_delta(work, layer, asked, part, row, j, total):
     place = row * at(work, layer, STRIDE) + j
     kept = work.space[at(work, layer, Z) + place]
     work.space[at(work, layer, D) + place] = element.delta(work, layer, asked, row, j, total, kept)
@@ -96,7 +98,7 @@ def _nothing_to_ask(work, layer):
 
 
 @device
-def _gradient_element(work, layer, asked, part, i, j, total):
+def finish_gradient(work, layer, asked, part, i, j, total):
     """What lies in the padding of the weights gets a gradient of 0."""
     real = work.params.dtype.type
     is_weight = i < at(work, layer, N_IN) and j < at(work, layer, N_OUT)
@@ -104,39 +106,44 @@ def _gradient_element(work, layer, asked, part, i, j, total):
     work.space[place] = total if is_weight else real(0)
 
 
-def _bias(shape: Shape) -> Any:
+@device
+def bias(work, layer, part, column, sums, thread, columns, threads):
+    """db of `columns` columns from `column` on, 0 in the padding: the threads of a column take every so many rows, and
+    their sums are added up in order, in `sums` (threads,) of `shared`. Batch normalization takes the bias off again:
+    its gradient is 0."""
+    real = work.params.dtype.type
+    width, stride = at(work, layer, WIDTH), at(work, layer, STRIDE)
+    j = np.uint32(column + thread % columns)
+    first, last = part_of(work, layer, part)
+    total = real(0)
+    if j < at(work, layer, N_OUT) and at(work, layer, NORM) != _BATCH_NORM:
+        row = np.uint32(first + thread // columns)
+        while row < last:
+            total += work.space[at(work, layer, D) + row * stride + j]
+            row = np.uint32(row + threads // columns)
+    set_near(sums, thread, 0, total)
+    cuda.syncthreads()
+    if thread < columns and j < width:
+        e = np.uint32(thread + columns)
+        while e < threads:
+            total += near(sums, e, 0)
+            e = np.uint32(e + columns)
+        place = at(work, layer, PARTIAL) + part * at(work, layer, SIZE)
+        work.space[place + at(work, layer, DEPTH) * width + j] = total
+
+
+def _bias_of(shape: Shape) -> Any:
     """The work of one more row of blocks: db of their columns."""
     columns, threads = np.uint32(shape.columns), np.uint32(shape.threads)
-    teams = np.uint32(shape.threads // shape.columns)
 
     @device
-    def bias(work, layer, part, tile_row, column, sums, thread):
-        """db (width,): the threads of a column take every so many rows, and their sums are added up in order. Batch
-        normalization takes the bias off again: its gradient is 0."""
+    def last_row(work, layer, part, tile_row, column, sums, thread):
         if np.uint32(tile_row + _ONE) < np.uint32(cuda.gridDim.x):
             return False
-        real = work.params.dtype.type
-        width, stride = at(work, layer, WIDTH), at(work, layer, STRIDE)
-        j = np.uint32(column + thread % columns)
-        first, last = part_of(work, layer, part)
-        total = real(0)
-        if j < at(work, layer, N_OUT) and at(work, layer, NORM) != _BATCH_NORM:
-            row = np.uint32(first + thread // columns)
-            while row < last:
-                total += work.space[at(work, layer, D) + row * stride + j]
-                row = np.uint32(row + teams)
-        set_near(sums, thread, 0, total)
-        cuda.syncthreads()
-        if thread < columns and j < width:
-            e = np.uint32(thread + columns)
-            while e < threads:
-                total += near(sums, e, 0)
-                e = np.uint32(e + columns)
-            place = at(work, layer, PARTIAL) + part * at(work, layer, SIZE)
-            work.space[place + at(work, layer, DEPTH) * width + j] = total
+        bias(work, layer, part, column, sums, thread, columns, threads)
         return True
 
-    return bias
+    return last_row
 
 
 def _kernels(dtype: Any, of_shape: Any) -> dict[tuple[int, Shape], Any]:
@@ -145,16 +152,24 @@ def _kernels(dtype: Any, of_shape: Any) -> dict[tuple[int, Shape], Any]:
 
 
 def _feed_of(shape: Shape, dtype: Any) -> Any:
-    return product("dense.feed", shape, dtype, True, False, _rows_limits, feeding, _feed_element, nothing)
+    return product("dense.feed", shape, dtype, True, False, _rows_limits, feeding, finish_feed, nothing)
 
 
 def _delta_of(shape: Shape, dtype: Any) -> Any:
-    return product("dense.delta", shape, dtype, True, True, _rows_limits, leading_back, _delta_element, nothing)
+    return product("dense.delta", shape, dtype, True, True, _rows_limits, leading_back, finish_delta, nothing)
 
 
 def _gradient_of(shape: Shape, dtype: Any) -> Any:
     return product(
-        "dense.gradient", shape, dtype, False, False, _gradient_limits, _nothing_to_ask, _gradient_element, _bias(shape)
+        "dense.gradient",
+        shape,
+        dtype,
+        False,
+        False,
+        _gradient_limits,
+        _nothing_to_ask,
+        finish_gradient,
+        _bias_of(shape),
     )
 
 
@@ -165,7 +180,7 @@ _GRADIENT = _kernels(np.float32, _gradient_of) | _kernels(np.float64, _gradient_
 
 def _launch(kernels: dict, p: Pass, layer: int, b: Any, places: Places, m: int, depth: int, parts: int) -> None:
     """m: rows of c; gradients have one row of blocks more."""
-    itemsize = p.noise.dtype.itemsize
+    itemsize = p.dtype.itemsize
     shape = tile.choose(m, int(places.n), depth, parts, processors(), itemsize)
     down, across = tile.tiles(shape, m, int(places.n))
     blocks = down + (kernels is _GRADIENT), across, parts
@@ -176,7 +191,7 @@ def _places(*numbers: int) -> Places:
     return Places(*(np.uint32(number) for number in numbers))  # type: ignore[arg-type]
 
 
-def _weights_of(p: Pass, layer: int) -> tuple[Any, int]:
+def weights_of(p: Pass, layer: int) -> tuple[Any, int]:
     """The array that the layer's products read their weights from, and where they lie in it."""
     if p.at(layer, NOISE) > SAMPLE_CONNECT:
         return p.work.space, p.at(layer, NOISY)
@@ -186,19 +201,25 @@ def _weights_of(p: Pass, layer: int) -> tuple[Any, int]:
 def feed(p: Pass, layer: int) -> None:
     """A of the layer from A of the layer below."""
     below = layer - 1
-    b, start = _weights_of(p, layer)
+    b, start = weights_of(p, layer)
     n_in, n_out = p.at(layer, N_IN), p.at(layer, N_OUT)
     places = _places(p.at(below, A), p.at(below, STRIDE), start, p.at(layer, WIDTH), p.rows, n_out, n_in)
-    _launch(_FEED, p, layer, b, places, p.rows, n_in, 1)
+    if p.library is not None:
+        p.library.feed(p, layer, b, places)
+    else:
+        _launch(_FEED, p, layer, b, places, p.rows, n_in, 1)
 
 
 def delta(p: Pass, layer: int) -> None:
     """D of the layer from D of the layer above."""
     above = layer + 1
-    b, start = _weights_of(p, above)
+    b, start = weights_of(p, above)
     n_in, n_out = p.at(above, N_IN), p.at(above, N_OUT)
     places = _places(p.at(above, D), p.at(above, STRIDE), start, p.at(above, WIDTH), p.rows, n_in, n_out)
-    _launch(_DELTA, p, layer, b, places, p.rows, n_out, 1)
+    if p.library is not None:
+        p.library.delta(p, layer, b, places)
+    else:
+        _launch(_DELTA, p, layer, b, places, p.rows, n_out, 1)
 
 
 def gradient(p: Pass, layer: int) -> None:
@@ -206,7 +227,10 @@ def gradient(p: Pass, layer: int) -> None:
     below = layer - 1
     depth, width, space = p.at(layer, DEPTH), p.at(layer, WIDTH), p.work.space
     places = _places(p.at(below, A), p.at(below, STRIDE), p.at(layer, D), p.at(layer, STRIDE), depth, width, p.rows)
-    _launch(_GRADIENT, p, layer, space, places, depth, p.rows, p.at(layer, SPLITS))
+    if p.library is not None:
+        p.library.gradient(p, layer, places)
+    else:
+        _launch(_GRADIENT, p, layer, space, places, depth, p.rows, p.at(layer, SPLITS))
 
 
 def splits(rows: int, n_in: int, n_out: int, dtype: Any = np.float32) -> int:

@@ -60,20 +60,22 @@ LOST = (
     "SYSTEM_NOT_READY",
     "CONTAINED",
     "UNKNOWN",
+    "EXECUTION_FAILED",
+    "INTERNAL_ERROR",
 )
 
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """The driver's errors as those above; others pass."""
+    """Errors of the driver and of cuBLAS as those above; others pass."""
     try:
         yield
     except Exception as error:
-        code = re.search(r"CUDA_ERROR_(\w+)", str(error))
-        if code is not None and code[1] == "OUT_OF_MEMORY":
+        code = re.search(r"(?:CUDA_ERROR|CUBLAS_STATUS)_(\w+)", str(error))
+        if code is not None and code[1] in ("OUT_OF_MEMORY", "ALLOC_FAILED"):
             raise OutOfMemoryError(str(error)) from error
         if code is not None and code[1] in LOST:
-            raise LostError(f"CUDA_ERROR_{code[1]}") from error
+            raise LostError(code[0]) from error
         raise
 
 
@@ -158,6 +160,16 @@ def new_stream() -> Any:
 
 def new_event() -> Any:
     return cuda.event()
+
+
+def handle(stream: Any) -> int:
+    """A stream, or the recording of a graph, as libraries want it."""
+    return id(stream) if IS_SIMULATED else int(stream.__cuda_stream__()[1])
+
+
+def address(array: Any) -> int:
+    """Where an array on the device begins, as libraries want it."""
+    return int(array.ctypes.data if IS_SIMULATED else array.device_ctypes_pointer.value)
 
 
 def empty(elements: int, dtype: Any) -> Any:

@@ -41,7 +41,7 @@ def epoch(p: Pass, first: int, count: int) -> None:
     now[T], words[STEPS], words[HITS] and sums[LOSS] move on with every step. Where a loss is not finite, FLAG is set
     and nothing is written to the parameters from that step on.
     """
-    dtype = str(p.noise.dtype)
+    dtype = str(p.dtype)
     threads = _threads(p, MOST_THREADS[dtype])
     _epoch_kernels[dtype][1, threads, p.stream](p.work, np.uint32(first), np.uint32(count))
 

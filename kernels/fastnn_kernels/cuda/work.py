@@ -183,19 +183,24 @@ class Pass:
     """What the host needs to launch the kernels of a pass.
 
     work: the arrays on the device; table: int64 (layers + 1, COLUMNS) and numbers: int64, the same as on the device;
-    constants: float64, optimizer.py's, as they are at the start; noise: real (layers + 1, noise.CONSTANTS); rows: of
-    the largest pass: grids are made for it, and kernels look at now[COUNT] for the rows of this one; stream: of CUDA;
-    is_augmented: whether samples are changed in training.
+    constants: float64, optimizer.py's, as they are at the start; rows: of the largest pass: grids are made for it, and
+    kernels look at now[COUNT] for the rows of this one; stream: of CUDA; is_augmented: whether samples are changed in
+    training; library: cublas.Cublas where that multiplies, None for fastnn's own loops.
     """
 
     work: Work
     table: np.ndarray
     numbers: np.ndarray
     constants: np.ndarray
-    noise: np.ndarray
     rows: int
     stream: object
     is_augmented: bool = False
+    library: Any = None
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The network's."""
+        return np.dtype(self.work.params.dtype)
 
     @property
     def has_parts(self) -> bool:
