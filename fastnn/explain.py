@@ -63,7 +63,7 @@ def _on_the_processor(net: MLP, batch: int, optimizer: Optimizer) -> list[str]:
         f"tile        {facts['tile']}",
         f"step        {batch:,} samples, {flops * batch / 1e6:,.1f} MFLOP, {type(optimizer).__name__}",
         f"path        {_path(batch, parts, rows, space.rows, stochastic)}",
-        f"threads     {threads} of {machine.processors()}: {_why()}",
+        f"threads     {_numbers(net, batch)} of {machine.processors()}: {_why()}",
         f"memory      parameters {_bytes(net.layout.count * net.dtype.itemsize)}, "
         f"workspace {_bytes(floats * net.dtype.itemsize)}",
         f"predicted   {_speed(speed, flops)}, {share:.0%} of what the multiply-adds allow",
@@ -88,6 +88,11 @@ def _path(batch: int, parts: int, rows: int, block: int, stochastic: bool) -> st
 
 def _speed(samples_per_second: float, flops: float) -> str:
     return f"{samples_per_second:,.0f} samples/s, {samples_per_second * flops / 1e9:,.1f} GFLOP/s"
+
+
+def _numbers(net: MLP, batch: int) -> str:
+    first, *others = session.numbers_of_threads(net, batch, None)
+    return f"{first}, or {others[0]} while that is faster," if others else str(first)
 
 
 def _why() -> str:

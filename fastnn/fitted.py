@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fastnn.crew import Crew
 from fastnn.data.normalize import Normalization
 from fastnn.losses import Loss
 from fastnn_kernels import layout
@@ -70,7 +71,8 @@ class LastRun:
 class Fitted:
     """classes: the labels in the order of the outputs, or None; normalization, loss: of the last fit, or None.
 
-    raw: the parameters from which the next fit goes on where the network holds their average, else None.
+    raw: the parameters from which the next fit goes on where the network holds their average, else None. crew: how many
+    threads have been faster.
     """
 
     classes: np.ndarray | None = None
@@ -78,6 +80,7 @@ class Fitted:
     loss: Loss | None = None
     optimizer: OptimizerState = field(default_factory=OptimizerState)
     last_run: LastRun | None = None
+    crew: Crew | None = None
     raw: np.ndarray | None = None
 
     def begin(self, job: Job, params: np.ndarray) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from types import TracebackType
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastnn import averaging, losses, norms, session, subnetwork
+from fastnn.crew import Crew
 from fastnn.errors import FunctionError
 from fastnn.job import Job, Part
 from fastnn.last_good import LastGood
@@ -17,7 +19,7 @@ from fastnn.losses import Loss
 from fastnn.session import EVALUATION_BLOCK
 from fastnn_kernels import epoch, layout, optimizer, work
 from fastnn_kernels import observe as observing
-from fastnn_kernels.team import END, GOES_ON, PROGRESS, Team
+from fastnn_kernels.team import END, EPOCH, GOES_ON, PROGRESS, Team
 
 if TYPE_CHECKING:
     from fastnn.network import MLP
@@ -33,7 +35,10 @@ class Processor:
         """It knows all."""
 
     def trainer(self, net: MLP, job: Job, report: Callable[[str], None]) -> Training:
-        return Training(net, job, session.choose_threads(net, job.settings.minibatch, self._threads), report)
+        numbers = session.numbers_of_threads(net, job.settings.minibatch, self._threads)
+        if net.fitted.crew is None or net.fitted.crew.numbers != numbers:
+            net.fitted.crew = Crew(numbers)
+        return Training(net, job, net.fitted.crew, report)
 
     def evaluate(self, net: MLP, part: Part, loss: Loss) -> tuple[float, float | None]:
         return Evaluation(net, part, loss, self._idle(net, part)).measure()
@@ -69,7 +74,7 @@ class Processor:
 class Training:
     """See engine.Trainer."""
 
-    def __init__(self, net: MLP, job: Job, threads: int, report: Callable[[str], None]) -> None:
+    def __init__(self, net: MLP, job: Job, crew: Crew, report: Callable[[str], None]) -> None:
         session.prepare(net.dtype, [epoch.train] if job.validation is None else [epoch.train, epoch.evaluate], report)
         settings, training, state = job.settings, job.training, net.fitted.optimizer
         parts, rows = session.division(net, settings.batch, settings.augment)
@@ -78,18 +83,18 @@ class Training:
         self._last_good = LastGood(net.params, net.running, settings.batch, state.steps)
         constants = settings.constants(len(training), state.steps)
         learning = session.Learning(settings, constants, state.values, self._last_good)
-        opened = session.open_session(net, training, settings.loss, rows, threads, learning=learning, parts=parts)
+        opened = session.open_session(net, training, settings.loss, rows, crew.most, learning=learning, parts=parts)
         self._session = subnetwork.attach(net, opened, rows)
         self._validation = None
         if job.validation is not None:
-            self._validation = Evaluation(net, job.validation, settings.loss, threads)
+            self._validation = Evaluation(net, job.validation, settings.loss, crew.most)
         self._net, self._settings, self._state = net, settings, state
         self._stack = ExitStack()
         self._stack.enter_context(self._last_good)
-        self.words, self.label = self._session.words, f"{threads} thread" + ("s" if threads > 1 else "")
+        self._crew, self.words, self.label = crew, self._session.words, crew.label
 
     def __enter__(self) -> Training:
-        self._team = self._stack.enter_context(Team(self._session.threads))
+        self._teams = {number: self._stack.enter_context(Team(number)) for number in self._crew.numbers}
         return self
 
     def __exit__(
@@ -98,18 +103,19 @@ class Training:
         self._stack.close()
 
     def span(self, most: int) -> int:
-        return self._last_good.epochs(most, self._state.steps, self._steps_per_epoch)
+        return self._last_good.epochs(self._crew.span(most), self._state.steps, self._steps_per_epoch)
 
     def train(self, epochs: int, results: np.ndarray, poll: Callable[[], None]) -> None:
-        state, batch = self._state, self._settings.batch
-        self._session.run(self._team, epoch.train, batch, epochs, state.epochs, state.steps, results, poll=poll)
+        state, batch, team, start = self._state, self._settings.batch, self._teams[self._crew.now], time.perf_counter()
+        self._session.run(team, epoch.train, batch, epochs, state.epochs, state.steps, results, poll=poll)
+        self._crew.ran(int(self.words[EPOCH]), time.perf_counter() - start)
         if self.words[END] == GOES_ON:
             self._last_good.keep(state.steps + int(self.words[PROGRESS]))
 
     def validate(self) -> tuple[float, float | None]:
         assert self._validation is not None
         with averaging.in_place(self._net):
-            return self._validation.measure(self._team)
+            return self._validation.measure(self._teams[self._crew.most])
 
     def set_rate(self, rate: float) -> None:
         self._session.arrays.constants[optimizer.LR] = rate

@@ -32,7 +32,7 @@ PARTS = 16  # of a batch that is divided for the workers, see division
 PART_ROWS = 128  # rows of a pass through a part: activations that a core's cache holds
 PART_BYTES = 1 << 19  # parameters up to which a core's cache holds them and a gradient beside the activations
 FLOPS_PER_THREAD = 1.5e6  # a step's work below which one more thread costs more at the barriers than it brings
-ROWS_PER_THREAD = 32  # of a small network: with fewer, fetching the weights that another core wrote costs more
+ROWS_PER_THREAD = 32  # of a small network: with fewer, fetching the weights that another core wrote may cost more
 CACHED_BYTES = 2 << 20  # parameters up to which a network is small: the caches of the cores hold it
 
 
@@ -195,10 +195,27 @@ def choose_threads(net: MLP, batch: int, asked: int | None) -> int:
     """How many threads share a step: as asked, else as many as its work is worth and the process may use."""
     if asked is not None:
         return asked
+    most = _most_threads(net, batch)
+    return max(1, min(most, batch // ROWS_PER_THREAD)) if _is_cached(net) else most
+
+
+def numbers_of_threads(net: MLP, batch: int, asked: int | None) -> tuple[int, ...]:
+    """That number, and behind it another one that may turn out to be faster: see crew.py."""
+    first = choose_threads(net, batch, asked)
+    if asked is not None or not _is_cached(net):
+        return (first,)
+    other = 1 if first > 1 else _most_threads(net, batch)
+    return (first,) if other == first else (first, other)
+
+
+def _is_cached(net: MLP) -> bool:
+    return net.layout.count * net.dtype.itemsize <= CACHED_BYTES
+
+
+def _most_threads(net: MLP, batch: int) -> int:
+    """As many as have work and rows."""
     by_work = int(flops_per_sample(net) * batch / FLOPS_PER_THREAD)
-    is_cached = net.layout.count * net.dtype.itemsize <= CACHED_BYTES
-    by_rows = batch // ROWS_PER_THREAD if is_cached else -(-batch // machine.UNIT)
-    return max(1, min(machine.processors(), by_work, by_rows))
+    return max(1, min(machine.processors(), by_work, -(-batch // machine.UNIT)))
 
 
 def division(net: MLP, batch: int, augment: Augmentation | None = None) -> tuple[int, int]:

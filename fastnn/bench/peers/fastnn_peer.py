@@ -15,7 +15,10 @@ def available() -> str | None:
 
 
 class Trainer(PeerTrainer):
-    """A second fit continues the first, so an epoch is a fit of one epoch, and several are one fit of several."""
+    """A second fit continues the first, so an epoch is a fit of one epoch, and several are one fit of several.
+
+    Its process has as many processors as it is to have threads; how many of them it takes is left to itself.
+    """
 
     def __init__(self, workload: Workload, X: np.ndarray, y: np.ndarray, threads: int) -> None:
         import fastnn as fn
@@ -28,7 +31,6 @@ class Trainer(PeerTrainer):
             "loss": workload.loss,
             "optimizer": optimizer,
             "batch_size": workload.batch,
-            "threads": threads,
             "progress": False,
         }
 
