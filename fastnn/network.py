@@ -183,9 +183,9 @@ class MLP:
         their weights.
         accumulate: batches whose gradients make one update, averaged over all their samples. average: EMA, the average
         of the weights that the network holds from then on, while the next fit goes on from the weights themselves.
-        threads: None chooses by the work, and for small networks by what has been faster. device: "cpu", "cuda", or "auto": a GPU where there is one and steps are
-        worth it; the weights are the same to rounding, and each can go on where the other stopped; or a Cuda, which
-        says what multiplies there. progress: whether to show any.
+        threads: None chooses by the work, and for small networks by what has been faster. device: "cpu", "cuda", or
+        "auto": a GPU where there is one and steps are worth it; the weights are the same to rounding, and each can go
+        on where the other stopped; or a Cuda, which says what multiplies there. progress: whether to show any.
 
         Returns the History of these epochs. Raises InputError before anything is computed, DivergenceError where the
         loss becomes NaN or infinite, FunctionError where a function of your own raises an exception; the network then
