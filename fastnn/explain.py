@@ -73,8 +73,8 @@ def _on_the_processor(net: MLP, batch: int, optimizer: Optimizer) -> list[str]:
 def _path(batch: int, parts: int, rows: int, block: int, stochastic: bool) -> str:
     if stochastic:
         return (
-            f"stochastic: the first layer takes {block} samples side by side, exactly; where more than three fifths of the "
-            "inputs are 0, their rows of weights are skipped instead"
+            f"stochastic: the first layer takes {block} samples side by side, exactly; where more than three fifths of "
+            "the inputs are 0, their rows of weights are skipped instead"
         )
     if parts:
         return (
