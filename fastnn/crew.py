@@ -16,13 +16,18 @@ TRIAL = 8  # a trial is this part of what would run at once
 
 
 class Crew:
-    """numbers: of threads, one or two; the first is what a fit begins with. now: that of the next epochs."""
+    """numbers: of threads, one or two; the first is what a fit begins with. now: that of the next epochs. epoch: what
+    is compared, the samples of a batch and of all."""
 
-    def __init__(self, numbers: tuple[int, ...]) -> None:
-        self.numbers, self.now = numbers, numbers[0]
+    def __init__(self, numbers: tuple[int, ...], epoch: tuple[int, int] = (0, 0)) -> None:
+        self.numbers, self.epoch, self.now = numbers, epoch, numbers[0]
         self._paces: dict[int, float] = {}  # seconds of an epoch
         self._usual, self._since, self._patience = inf, 0.0, SOON
         self._is_trial = False
+
+    def suits(self, numbers: tuple[int, ...], epoch: tuple[int, int]) -> bool:
+        """Whether what it has learned counts for this fit."""
+        return (self.numbers, self.epoch) == (numbers, epoch)
 
     @property
     def most(self) -> int:

@@ -36,8 +36,9 @@ class Processor:
 
     def trainer(self, net: MLP, job: Job, report: Callable[[str], None]) -> Training:
         numbers = session.numbers_of_threads(net, job.settings.minibatch, self._threads)
-        if net.fitted.crew is None or net.fitted.crew.numbers != numbers:
-            net.fitted.crew = Crew(numbers)
+        epoch_of = job.settings.minibatch, len(job.training)
+        if net.fitted.crew is None or not net.fitted.crew.suits(numbers, epoch_of):
+            net.fitted.crew = Crew(numbers, epoch_of)
         return Training(net, job, net.fitted.crew, report)
 
     def evaluate(self, net: MLP, part: Part, loss: Loss) -> tuple[float, float | None]:

@@ -20,42 +20,26 @@ from fastnn_kernels.work import open_work
 ROWS, UNITS = 128, 256
 
 
-@njit(**FLAGS)
-def _normalize(params, addresses, rows, repeats):
-    work = open_work(params, addresses)
-    for _ in range(repeats):
-        norm.feed(work, 1, 0, rows, Now(1, 0, True, rows, 0, 1))
+def _repeated(kernel: Any) -> Any:
+    """The kernel over the first layer, again and again."""
 
+    @njit(**FLAGS)
+    def run(params, addresses, rows, repeats):
+        work = open_work(params, addresses)
+        for _ in range(repeats):
+            kernel(work, 1, 0, rows, Now(1, 0, True, rows, 0, 1))
 
-@njit(**FLAGS)
-def _normalize_back(params, addresses, rows, repeats):
-    work = open_work(params, addresses)
-    for _ in range(repeats):
-        norm.delta(work, 1, 0, rows, Now(1, 0, True, rows, 0, 1))
-
-
-@njit(**FLAGS)
-def _drop(params, addresses, rows, repeats):
-    work = open_work(params, addresses)
-    for _ in range(repeats):
-        noise.drop(work, 1, 0, rows, Now(1, 0, True, rows, 0, 1))
-
-
-@njit(**FLAGS)
-def _drop_back(params, addresses, rows, repeats):
-    work = open_work(params, addresses)
-    for _ in range(repeats):
-        noise.drop_delta(work, 1, 0, rows, Now(1, 0, True, rows, 0, 1))
+    return run
 
 
 # kind, option of the layer, operations an element, times that an element is read or written, the kernel
 LAYER_KERNELS: dict[str, tuple[str, dict[str, Any], int, int, Any]] = {
-    "batch norm feed": ("normalization", {"norm": "batch"}, 8, 6, _normalize),
-    "batch norm delta": ("normalization", {"norm": "batch"}, 8, 5, _normalize_back),
-    "layer norm feed": ("normalization", {"norm": "layer"}, 8, 3, _normalize),
-    "layer norm delta": ("normalization", {"norm": "layer"}, 10, 3, _normalize_back),
-    "dropout feed": ("noise", {"dropout": 0.5}, 1, 2, _drop),
-    "dropout delta": ("noise", {"dropout": 0.5}, 3, 3, _drop_back),
+    "batch norm feed": ("normalization", {"norm": "batch"}, 8, 6, _repeated(norm.feed)),
+    "batch norm delta": ("normalization", {"norm": "batch"}, 8, 5, _repeated(norm.delta)),
+    "layer norm feed": ("normalization", {"norm": "layer"}, 8, 3, _repeated(norm.feed)),
+    "layer norm delta": ("normalization", {"norm": "layer"}, 10, 3, _repeated(norm.delta)),
+    "dropout feed": ("noise", {"dropout": 0.5}, 1, 2, _repeated(noise.drop)),
+    "dropout delta": ("noise", {"dropout": 0.5}, 3, 3, _repeated(noise.drop_delta)),
 }
 
 

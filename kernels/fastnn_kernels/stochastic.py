@@ -315,7 +315,7 @@ def _sparse_panel(inputs, w, columns, start, out):
 
 @kernel
 def _sparse_outer(inputs, change, w, columns):
-    """_add_outer over the inputs that are not 0."""
+    """_add_outer over the inputs that are not 0; a panel's only vector is read twice, then written twice alike."""
     second = columns - lanes(w)
     first, other = load(change), load(change + second)
     for i in range(inputs.total):

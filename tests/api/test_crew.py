@@ -54,6 +54,21 @@ def test_nothing_done_tells_nothing():
     assert one.now == 1
 
 
+def test_what_was_learned_counts_for_fits_of_the_same_kind(monkeypatch):
+    monkeypatch.setattr(session, "numbers_of_threads", lambda *_: (1, 2))
+    net, y = fn.MLP([3, 4, 2], output="softmax"), np.arange(40) % 2
+    X = np.ones((40, 3))
+    net.fit(X, y, batch_size=8, epochs=1, progress=False)
+    first = net.fitted.crew
+    net.fit(X, y, batch_size=8, epochs=1, progress=False)
+    assert net.fitted.crew is first
+    net.fit(X, y, batch_size=4, epochs=1, progress=False)
+    second = net.fitted.crew
+    assert second is not first
+    net.fit(X[:20], y[:20], batch_size=4, epochs=1, progress=False)
+    assert net.fitted.crew is not second
+
+
 def test_other_numbers_only_where_none_was_asked_for_and_the_network_is_small(monkeypatch):
     monkeypatch.setattr(session.machine, "processors", lambda: 2)
     small, large = fn.MLP([784, 128, 10]), fn.MLP([784, 1024, 1024, 10])
