@@ -22,11 +22,11 @@ from fastnn.cuda_session import (
     takes_single_samples,
 )
 from fastnn.devices import Cuda
+from fastnn.division import flops_per_sample
 from fastnn.errors import DeviceError, DeviceLostError, DeviceMemoryError, FunctionError, InputError, MissingExtraError
 from fastnn.job import Job, Part
 from fastnn.losses import Loss
 from fastnn.optimizers import SGD, Optimizer
-from fastnn.session import flops_per_sample
 from fastnn_kernels import activation, layout, loss, team, work
 from fastnn_kernels import optimizer as kernels
 from fastnn_kernels.cuda import budget, cublas, epoch, memory, norm

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastnn import description, norms, session, subnetwork
+from fastnn import description, division, norms, subnetwork
 from fastnn.augment import Plan
 from fastnn.job import Job, Part, Settings
 from fastnn.losses import Loss
@@ -39,7 +39,7 @@ def parameters(net: MLP) -> layout.Parameters:
 
 def takes_single_samples(net: MLP) -> bool:
     """Whether plain steps of one sample suit the kernel that does many of them in one block."""
-    return net.layout.count <= MOST_OF_A_BLOCK and session.suits_single_samples(net)
+    return net.layout.count <= MOST_OF_A_BLOCK and division.suits_single_samples(net)
 
 
 @dataclass(frozen=True)

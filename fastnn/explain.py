@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from typing import TYPE_CHECKING
 
-from fastnn import devices, norms, prediction, session
+from fastnn import description, devices, division, norms, prediction
 from fastnn.devices import Cuda
 from fastnn.optimizers import SGD, Optimizer
 from fastnn_kernels import layout, machine
@@ -31,7 +31,7 @@ def summary(net: MLP) -> str:
 
 def explain(net: MLP, batch: int, optimizer: Optimizer, device: str | Cuda) -> str:
     """Device, path, memory and what else decides on a training step, with the reasons; predicted and measured speed."""
-    work = session.flops_per_sample(net) * batch
+    work = division.flops_per_sample(net) * batch
     reason = devices.why_not_cuda(work) if device == "auto" else None
     lines = [] if reason is None else [f"device      cpu: {reason}"]
     if devices.check(device) == "cpu" or reason is not None:
@@ -50,10 +50,10 @@ def explain(net: MLP, batch: int, optimizer: Optimizer, device: str | Cuda) -> s
 
 def _on_the_processor(net: MLP, batch: int, optimizer: Optimizer) -> list[str]:
     facts = machine.describe()
-    flops = session.flops_per_sample(net)
-    threads = session.choose_threads(net, batch, None)
-    stochastic = batch == 1 and isinstance(optimizer, SGD) and session.suits_single_samples(net)
-    parts, rows = session.division(net, batch)
+    flops = division.flops_per_sample(net)
+    threads = division.choose_threads(net, batch, None)
+    stochastic = batch == 1 and isinstance(optimizer, SGD) and division.suits_single_samples(net)
+    parts, rows = division.parts_and_rows(net, batch)
     space = layout.workspace(net.layout, rows, 1 if parts else threads, stochastic)
     floats = space.count * threads + net.layout.count * parts if parts else space.count
     speed = batch / prediction.seconds_of_step(net, batch, optimizer, threads, stochastic)
@@ -63,7 +63,7 @@ def _on_the_processor(net: MLP, batch: int, optimizer: Optimizer) -> list[str]:
         f"tile        {facts['tile']}",
         f"step        {batch:,} samples, {flops * batch / 1e6:,.1f} MFLOP, {type(optimizer).__name__}",
         f"path        {_path(batch, parts, rows, space.rows, stochastic)}",
-        f"threads     {_numbers(net, batch)} of {machine.processors()}: {_why()}",
+        f"threads     {_numbers(net, batch)} of {machine.processors()}: {_why()}{_divided(net, rows, parts or stochastic)}",
         f"memory      parameters {_bytes(net.layout.count * net.dtype.itemsize)}, "
         f"workspace {_bytes(floats * net.dtype.itemsize)}",
         f"predicted   {_speed(speed, flops)}, {share:.0%} of what the multiply-adds allow",
@@ -91,14 +91,26 @@ def _speed(samples_per_second: float, flops: float) -> str:
 
 
 def _numbers(net: MLP, batch: int) -> str:
-    first, *others = session.numbers_of_threads(net, batch, None)
+    first, *others = division.numbers_of_threads(net, batch, None)
     return f"{first}, or {others[0]} while that is faster," if others else str(first)
 
 
 def _why() -> str:
     return (
-        f"one more is worth its meetings from {session.FLOPS_PER_THREAD / 1e6:g} MFLOP a step, and in a network "
-        f"of up to {_bytes(session.CACHED_BYTES)} from {session.ROWS_PER_THREAD} samples each"
+        f"one more is worth its meetings from {division.FLOPS_PER_THREAD / 1e6:g} MFLOP a step, and in a network "
+        f"of up to {_bytes(division.CACHED_BYTES)} from {division.ROWS_PER_THREAD} samples each"
+    )
+
+
+def _divided(net: MLP, rows: int, is_alone: bool) -> str:
+    """Which layers' panels the threads divide."""
+    codes, _ = description.noises(net, True)
+    divided, _ = division.panels(net.sizes, codes, rows, machine.processors(), 0.0)
+    numbers = [str(number) for number, is_divided in enumerate(divided, start=1) if is_divided]
+    if is_alone or not numbers:
+        return ""
+    return (
+        f"; each reads and updates its own part of the weights of layer{'s' * (len(numbers) > 1)} {', '.join(numbers)}"
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fastnn import architecture, checks, devices, explain, initializers, inputs, norms, optimizers, range_test, session
+from fastnn import architecture, checks, devices, division, explain, initializers, inputs, norms, optimizers, range_test
 from fastnn import progress as progress_module
 from fastnn.augment import Augmentation
 from fastnn.averaging import EMA
@@ -259,7 +259,7 @@ class MLP:
 
     def _work(self, batch: int) -> float:
         """Floating point operations of a step."""
-        return session.flops_per_sample(self) * batch
+        return division.flops_per_sample(self) * batch
 
     # Use
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastnn import session
+from fastnn import division
 from fastnn_kernels.activation import CODES
 from fastnn_kernels.layout import DEPTH, WIDTH, pad, round_up
 from fastnn_kernels.machine import UNIT
@@ -65,7 +65,7 @@ def _minibatch(net: MLP, batch: int, remembered: int, threads: int) -> float:
     products = 2 * rows * (2 * weights - depth[0] * width[0]) + 2 * batch * weights / threads
     results = rows * (width.sum() + depth[1:].sum()) + weights / threads
     update = net.layout.count * (UPDATED + REMEMBERED * remembered) / threads
-    parts, at_once = session.division(net, batch)
+    parts, at_once = division.parts_and_rows(net, batch)
     passes = -(-batch // at_once)
     meetings = 1 if parts else 2 * passes
     fixed = passes / (threads if parts else 1) * PASS + (meetings * MEETING if threads > 1 else 0.0)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastnn import averaging, losses, norms, session, subnetwork
+from fastnn import averaging, division, losses, norms, session, subnetwork
 from fastnn.crew import Crew
 from fastnn.errors import FunctionError
 from fastnn.job import Job, Part
@@ -35,7 +35,7 @@ class Processor:
         """It knows all."""
 
     def trainer(self, net: MLP, job: Job, report: Callable[[str], None]) -> Training:
-        numbers = session.numbers_of_threads(net, job.settings.minibatch, self._threads)
+        numbers = division.numbers_of_threads(net, job.settings.minibatch, self._threads)
         epoch_of = job.settings.minibatch, len(job.training)
         if net.fitted.crew is None or not net.fitted.crew.suits(numbers, epoch_of):
             net.fitted.crew = Crew(numbers, epoch_of)
@@ -54,7 +54,7 @@ class Processor:
     def gradient(self, net: MLP, part: Part, loss: Loss) -> np.ndarray:
         out = layout.zeros(net.layout.count, net.dtype)
         opened = session.open_session(
-            net, part, loss, session.pass_rows(net, len(part)), self._idle(net, part), gradient=out
+            net, part, loss, division.pass_rows(net, len(part)), self._idle(net, part), gradient=out
         )
         session.enter(opened, epoch.gradient)
         return out
@@ -69,7 +69,7 @@ class Processor:
 
     def _idle(self, net: MLP, part: Part) -> int:
         """Threads for work outside a fit."""
-        return session.choose_threads(net, min(len(part), session.PASS_ROWS), self._threads)
+        return division.choose_threads(net, min(len(part), division.PASS_ROWS), self._threads)
 
 
 class Training:
@@ -78,8 +78,8 @@ class Training:
     def __init__(self, net: MLP, job: Job, crew: Crew, report: Callable[[str], None]) -> None:
         session.prepare(net.dtype, [epoch.train] if job.validation is None else [epoch.train, epoch.evaluate], report)
         settings, training, state = job.settings, job.training, net.fitted.optimizer
-        parts, rows = session.division(net, settings.batch, settings.augment)
-        rows = min(rows, session.pass_rows(net, settings.minibatch))
+        parts, rows = division.parts_and_rows(net, settings.batch, settings.augment)
+        rows = min(rows, division.pass_rows(net, settings.minibatch))
         self._steps_per_epoch = settings.steps(len(training))
         self._last_good = LastGood(net.params, net.running, settings.batch, state.steps)
         constants = settings.constants(len(training), state.steps)

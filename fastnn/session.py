@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastnn import custom, description, norms
+from fastnn import custom, description, division, norms
 from fastnn.activations import Activation
-from fastnn.augment import Augmentation, Plan
+from fastnn.augment import Plan
 from fastnn.errors import FunctionError
 from fastnn.job import Part, Settings
 from fastnn.last_good import LastGood
@@ -27,13 +26,6 @@ if TYPE_CHECKING:
 
 FUNCTIONS = [layout.FUNCTION, layout.DERIVATIVE]  # addresses of custom activations in the table
 EVALUATION_BLOCK = 64  # rows that a thread takes at a time to evaluate or predict; sums do not depend on threads
-PASS_ROWS = 1024  # rows that go through the network at once in training; longer batches go in parts, see pass_rows
-PARTS = 16  # of a batch that is divided for the workers, see division
-PART_ROWS = 128  # rows of a pass through a part: activations that a core's cache holds
-PART_BYTES = 1 << 19  # parameters up to which a core's cache holds them and a gradient beside the activations
-FLOPS_PER_THREAD = 1.5e6  # a step's work below which one more thread costs more at the barriers than it brings
-ROWS_PER_THREAD = 32  # of a small network: with fewer, fetching the weights that another core wrote may cost more
-CACHED_BYTES = 2 << 20  # parameters up to which a network is small: the caches of the cores hold it
 
 
 @dataclass(frozen=True)
@@ -96,10 +88,14 @@ def open_session(
     running averages, folded into a copy of the parameters. parts: of a batch that workers take alone, see parts.py.
     """
     codes, noise_constants = description.noises(net, learning is not None)
-    stochastic = learning is not None and learning.settings.is_stochastic and suits_single_samples(net)
+    stochastic = learning is not None and learning.settings.is_stochastic and division.suits_single_samples(net)
     spaces, sharing = (threads, 1) if parts else (1, threads)
     disturbed = [code > SAMPLE_CONNECT for code in codes]
-    space = layout.workspace(net.layout, rows, sharing, stochastic, disturbed, backwards=not predicts)
+    panels: tuple[Sequence[bool], bool] = (), False
+    if learning is not None and not stochastic:
+        most = division.most_inputs(part, len(net.params), len(learning.state), learning.settings.augment)
+        panels = division.panels(net.sizes, codes, rows, sharing, most)
+    space = layout.workspace(net.layout, rows, sharing, stochastic, disturbed, not predicts, *panels)
     space.table[1:, layout.NOISE] = codes
     space.table[1:, FUNCTIONS] = [layer.function.addresses(net.dtype) for layer in net.layers]
     numbers = description.numbers(net, part, loss)
@@ -170,69 +166,13 @@ def _learning(net: MLP, arrays: Arrays, learning: Learning) -> Arrays:
     )
 
 
-def suits_single_samples(net: MLP) -> bool:
-    """Whether the path for steps of one sample knows all that the layers do."""
-    is_noisy = net.has_noise or any(layer.function.is_noisy for layer in net.layers)
-    return not is_noisy and not norms.has_norm(net)
-
-
 def set_places(numbers: np.ndarray, space: layout.Workspace, parameters: int) -> None:
     """Write what follows from a workspace and the number of parameters."""
     numbers[work.ROWS] = space.rows
     numbers[work.LOSSES] = space.losses
     numbers[work.SCRATCH], numbers[work.SCRATCH_SIZE] = space.scratch, space.scratch_size
-    numbers[work.BLOCK] = space.block
+    numbers[work.BLOCK], numbers[work.INPUTS], numbers[work.MEETS] = space.block, space.inputs, space.meets
     numbers[work.PARAMETERS] = parameters
-
-
-def flops_per_sample(net: MLP) -> float:
-    """Floating point operations of training on one sample: three products a layer, two for the first."""
-    sizes = net.layout.sizes
-    return 6.0 * sum(a * b for a, b in pairwise(sizes)) - 2.0 * sizes[0] * sizes[1]
-
-
-def choose_threads(net: MLP, batch: int, asked: int | None) -> int:
-    """How many threads share a step: as asked, else as many as its work is worth and the process may use."""
-    if asked is not None:
-        return asked
-    most = _most_threads(net, batch)
-    return max(1, min(most, batch // ROWS_PER_THREAD)) if _is_cached(net) else most
-
-
-def numbers_of_threads(net: MLP, batch: int, asked: int | None) -> tuple[int, ...]:
-    """That number, and behind it another one that may turn out to be faster: see crew.py."""
-    first = choose_threads(net, batch, asked)
-    if asked is not None or not _is_cached(net):
-        return (first,)
-    other = 1 if first > 1 else _most_threads(net, batch)
-    return (first,) if other == first else (first, other)
-
-
-def _is_cached(net: MLP) -> bool:
-    return net.layout.count * net.dtype.itemsize <= CACHED_BYTES
-
-
-def _most_threads(net: MLP, batch: int) -> int:
-    """As many as have work and rows."""
-    by_work = int(flops_per_sample(net) * batch / FLOPS_PER_THREAD)
-    return max(1, min(machine.processors(), by_work, -(-batch // machine.UNIT)))
-
-
-def division(net: MLP, batch: int, augment: Augmentation | None = None) -> tuple[int, int]:
-    """(parts of a batch that workers take alone, rows that go through at once); parts is 0 where they work together.
-
-    They take parts, see parts.py, where these have rows enough, gradients stay near, and nothing else is shared.
-    """
-    is_small = net.layout.count * net.dtype.itemsize <= PART_BYTES
-    is_plain = augment is None and not (net.has_noise or norms.has_norm(net))
-    if is_small and is_plain and batch >= 2 * PARTS * PART_ROWS:
-        return PARTS, PART_ROWS
-    return 0, pass_rows(net, batch)
-
-
-def pass_rows(net: MLP, batch: int) -> int:
-    """How many rows of a batch go through the network at once: all where batch normalization needs them."""
-    return batch if norms.has_batch_norm(net) else min(batch, PASS_ROWS)
 
 
 def enter(session: Session, function: Callable, *args: Any, workers: team.Team | None = None) -> None:

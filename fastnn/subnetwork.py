@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import inf
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastnn import session
+from fastnn import division, session
 from fastnn_kernels import layout, machine, noise, work
 
 if TYPE_CHECKING:
@@ -52,7 +53,9 @@ def attach(net: MLP, outer: Session, rows: int) -> Session:
         return outer
     sizes, codes = shrunk.sizes, shrunk.codes
     small = layout.parameters(sizes, [layer.function.code for layer in net.layers], net.dtype)
-    space = layout.workspace(small, rows, outer.threads, disturbed=[code > noise.SAMPLE_CONNECT for code in codes])
+    disturbed = [code > noise.SAMPLE_CONNECT for code in codes]
+    panels = division.panels(sizes, codes, rows, outer.threads, inf if arrays.numbers[work.INPUTS] else 0.0)
+    space = layout.workspace(small, rows, outer.threads, False, disturbed, True, *panels)
     space.table[1:, layout.NOISE] = codes
     space.table[1:, session.FUNCTIONS] = arrays.table[1:, session.FUNCTIONS]
     units = _units(space.table, net.sizes, net.dtype)

@@ -26,7 +26,7 @@ from fastnn_kernels.gradient import gradients
 from fastnn_kernels.jit import FLAGS
 from fastnn_kernels.lines import stretch
 from fastnn_kernels.native import address, lanes, load, store
-from fastnn_kernels.step import Now
+from fastnn_kernels.passes import Now
 from fastnn_kernels.work import OPTIMIZER, open_work, scratch
 
 DTYPES = ("float32", "float64")

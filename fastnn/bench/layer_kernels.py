@@ -14,7 +14,7 @@ from fastnn.job import Part
 from fastnn_kernels import noise, norm
 from fastnn_kernels.jit import FLAGS
 from fastnn_kernels.layout import NOISE
-from fastnn_kernels.step import Now
+from fastnn_kernels.passes import Now
 from fastnn_kernels.work import open_work
 
 ROWS, UNITS = 128, 256

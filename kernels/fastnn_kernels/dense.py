@@ -40,7 +40,7 @@ from fastnn_kernels.native import (
     tile_zero,
     transpose,
 )
-from fastnn_kernels.work import at
+from fastnn_kernels.work import at, below
 
 FROM_ZERO, FROM_ROW, FROM_TARGET = 0, 1, 2
 
@@ -110,45 +110,61 @@ def weights(work, layer):
 
 
 @kernel
-def feed(work, layer, first, last, act, now):
-    """A of the layer, rows first to last, from A of the layer below; act: the activation's code; now: of step.py.
+def panel_activation(act, now):
+    """What a panel applies at once of an activation."""
+    return activation.LINEAR if rowwise.applies(act, now) else act
 
-    False where the team is told to leave: batch normalization meets.
-    """
-    below = layer - 1
-    x_stride, z_stride = at(work, below, STRIDE), at(work, layer, STRIDE)
+
+@kernel
+def feed_panel(work, layer, column, first, last, act, now):
+    """Rows first to last of the panel at a column, up to what goes by whole rows."""
+    x_stride, z_stride = at(work, layer - 1, STRIDE), at(work, layer, STRIDE)
     n_in, depth, width = at(work, layer, N_IN), at(work, layer, DEPTH), at(work, layer, WIDTH)
-    x = work.space + (at(work, below, A) + first * x_stride)
-    z = work.space + (at(work, layer, A) + first * z_stride)
-    weight = weights(work, layer)
-    bias = weight + depth * width
-    by_rows = rowwise.applies(act, now)
-    panel_act = activation.LINEAR if by_rows else act
-    has_norm = at(work, layer, NORM) != NO_NORM
-    panel = 2 * lanes(z)
-    is_plain = at(work, layer, NOISE) != noise.SAMPLE_CONNECT
-    if not is_plain:
-        sample_connect.feed(work, layer, first, last, now)
-    for column in range(0, width, panel):
-        columns = min(panel, width - column)
-        b = weight + column * depth
-        if is_plain:
-            product_rows(
-                x, x_stride, 1, b, columns, z + column, z_stride, n_in, last - first, columns, FROM_ROW, bias + column
-            )
-        if not has_norm:
-            rowwise.keep_z(work, layer, first, last - first, column, columns)
-            activation.feed(panel_act, work.betas[layer], z + column, z_stride, last - first, columns)
-    if has_norm:
+    z = work.space + (at(work, layer, A) + first * z_stride + column)
+    rows, columns = last - first, min(2 * lanes(z), width - column)
+    if at(work, layer, NOISE) != noise.SAMPLE_CONNECT:
+        x, weight = below(work, layer, now.rank) + first * x_stride, weights(work, layer)
+        b, bias = weight + column * depth, weight + (depth * width + column)
+        product_rows(x, x_stride, 1, b, columns, z, z_stride, n_in, rows, columns, FROM_ROW, bias)
+    if at(work, layer, NORM) == NO_NORM:
+        rowwise.keep_z(work, layer, first, rows, column, columns)
+        activation.feed(panel_activation(act, now), work.betas[layer], z, z_stride, rows, columns)
+
+
+@kernel
+def feeds_rows(work, layer, act, now):
+    """Whether something of the layer's feed goes by whole rows."""
+    return at(work, layer, NORM) != NO_NORM or at(work, layer, NOISE) == noise.DROPOUT or rowwise.applies(act, now)
+
+
+@kernel
+def feed_rows(work, layer, first, last, act, now):
+    """That, for the rows first to last; False where the team is told to leave."""
+    if at(work, layer, NORM) != NO_NORM:
         if not norm.feed(work, layer, first, last, now):
             return False
+        width, stride = at(work, layer, WIDTH), at(work, layer, STRIDE)
+        z = work.space + (at(work, layer, A) + first * stride)
         rowwise.keep_z(work, layer, first, last - first, 0, width)
-        activation.feed(panel_act, work.betas[layer], z, z_stride, last - first, width)
-    if by_rows:
+        activation.feed(panel_activation(act, now), work.betas[layer], z, stride, last - first, width)
+    if rowwise.applies(act, now):
         rowwise.feed(work, layer, first, last, act, now)
     if at(work, layer, NOISE) == noise.DROPOUT:
         noise.drop(work, layer, first, last, now)
     return True
+
+
+@kernel
+def feed(work, layer, first, last, act, now):
+    """A of the layer, rows first to last, from A of the layer below; act: the activation's code; now: of passes.py.
+
+    False where the team is told to leave: batch normalization meets.
+    """
+    if at(work, layer, NOISE) == noise.SAMPLE_CONNECT:
+        sample_connect.feed(work, layer, first, last, now)
+    for column in range(0, at(work, layer, WIDTH), 2 * lanes(work.space)):
+        feed_panel(work, layer, column, first, last, act, now)
+    return feed_rows(work, layer, first, last, act, now)
 
 
 @kernel
@@ -164,36 +180,50 @@ def transpose_rows(work, layer, k, rows, out):
 
 
 @kernel
+def delta_panel(work, layer, column, first, last, scratch):
+    """Rows first to last of the panel at a column of D, up to what goes by whole rows; scratch: the thread's."""
+    above, stride = layer + 1, at(work, layer, STRIDE)
+    place, rows = first * stride + column, last - first
+    dx = work.space + (at(work, layer, D) + place)
+    columns = min(2 * lanes(dx), at(work, layer, WIDTH) - column)
+    if at(work, above, NOISE) != noise.SAMPLE_CONNECT:
+        n_out, d_stride = at(work, above, N_OUT), at(work, above, STRIDE)
+        d = work.space + (at(work, above, D) + first * d_stride)
+        transpose_rows(work, above, column, columns, scratch)
+        product_rows(d, d_stride, 1, scratch, columns, dx, stride, n_out, rows, columns, FROM_ZERO, dx)
+    if at(work, layer, NOISE) != noise.DROPOUT:
+        a = work.space + (at(work, layer, Z) + place)
+        activation.delta(at(work, layer, ACTIVATION), work.betas[layer], dx, a, stride, rows, columns)
+
+
+@kernel
+def deltas_rows(work, layer):
+    """Whether something of the layer's delta goes by whole rows."""
+    is_custom = at(work, layer, ACTIVATION) == activation.CUSTOM
+    return at(work, layer, NOISE) == noise.DROPOUT or is_custom or at(work, layer, NORM) != NO_NORM
+
+
+@kernel
+def delta_rows(work, layer, first, last, now):
+    """That, for the rows first to last; False where the team is told to leave."""
+    if at(work, layer, NOISE) == noise.DROPOUT:
+        noise.drop_delta(work, layer, first, last, now)
+    if at(work, layer, ACTIVATION) == activation.CUSTOM:
+        rowwise.delta(work, layer, first, last)
+    return at(work, layer, NORM) == NO_NORM or norm.delta(work, layer, first, last, now)
+
+
+@kernel
 def delta(work, layer, first, last, now, scratch):
     """D of the layer, rows first to last, from D of the layer above; scratch: the thread's.
 
     False where the team is told to leave.
     """
-    above = layer + 1
-    d_stride, x_stride = at(work, above, STRIDE), at(work, layer, STRIDE)
-    n_out, width = at(work, above, N_OUT), at(work, layer, WIDTH)
-    d = work.space + (at(work, above, D) + first * d_stride)
-    a = work.space + (at(work, layer, Z) + first * x_stride)
-    dx = work.space + (at(work, layer, D) + first * x_stride)
-    act, beta = at(work, layer, ACTIVATION), work.betas[layer]
-    drops = at(work, layer, NOISE) == noise.DROPOUT
-    is_plain = at(work, above, NOISE) != noise.SAMPLE_CONNECT
-    if not is_plain:
-        sample_connect.delta(work, above, first, last, now)
-    panel = 2 * lanes(dx)
-    for column in range(0, width, panel):
-        columns = min(panel, width - column)
-        c = dx + column
-        if is_plain:
-            transpose_rows(work, above, column, columns, scratch)
-            product_rows(d, d_stride, 1, scratch, columns, c, x_stride, n_out, last - first, columns, FROM_ZERO, c)
-        if not drops:
-            activation.delta(act, beta, c, a + column, x_stride, last - first, columns)
-    if drops:
-        noise.drop_delta(work, layer, first, last, now)
-    if act == activation.CUSTOM:
-        rowwise.delta(work, layer, first, last)
-    return at(work, layer, NORM) == NO_NORM or norm.delta(work, layer, first, last, now)
+    if at(work, layer + 1, NOISE) == noise.SAMPLE_CONNECT:
+        sample_connect.delta(work, layer + 1, first, last, now)
+    for column in range(0, at(work, layer, WIDTH), 2 * lanes(scratch)):
+        delta_panel(work, layer, column, first, last, scratch)
+    return delta_rows(work, layer, first, last, now)
 
 
 @kernel
@@ -207,11 +237,12 @@ def pack_panel(d, stride, columns, count, packed):
 
 
 @kernel
-def weight_gradient(work, layer, k, rows, d, d_stride, columns, count, out, start):
-    """dW rows k to k + rows of one panel into `out` (rows, columns); d (count, columns): the panel's deltas."""
-    below = layer - 1
-    x = work.space + (at(work, below, A) + k)
-    product_rows(x, 1, at(work, below, STRIDE), d, d_stride, out, columns, count, rows, columns, start, out)
+def weight_gradient(x, x_stride, rows, d, d_stride, columns, count, out, start):
+    """dW of `rows` rows of one panel into `out` (rows, columns).
+
+    x (count, rows): what goes into those rows; d (count, columns): the panel's deltas.
+    """
+    product_rows(x, 1, x_stride, d, d_stride, out, columns, count, rows, columns, start, out)
 
 
 @kernel

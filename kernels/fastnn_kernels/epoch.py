@@ -7,8 +7,9 @@ from fastnn_kernels.native import address, fill, lanes, load, store, sum_lanes
 from fastnn_kernels.native.atomic import fetch_add, load_acquire, store_release
 from fastnn_kernels.noise import NEVER, PER_BATCH, PER_EPOCH
 from fastnn_kernels.optimizer import PENALTY_L1, PENALTY_L2
+from fastnn_kernels.passes import Now, feed_all
 from fastnn_kernels.rng import shuffle
-from fastnn_kernels.step import Now, feed_hidden, step
+from fastnn_kernels.step import step
 from fastnn_kernels.team import (
     CLIPPED,
     CLIPPED_STEPS,
@@ -210,7 +211,7 @@ def evaluate(rank, size, params, addresses, block, losses, hits):
     for b in range(rank, losses.size, size):
         count = min(block, work.numbers[SAMPLES] - b * block)
         begin = b * block - first
-        feed_hidden(work, first, first + count, Now(0, begin, False, count, 0, 1))
+        feed_all(work, first, first + count, Now(0, begin, False, count, 0, 1))
         hits[b], _ = output.losses(work, first, first + count, begin, 1)
         total = 0.0
         for row in range(first, first + count):
@@ -230,7 +231,7 @@ def predict(rank, size, params, addresses, block, out):
     blocks = (work.numbers[SAMPLES] + block - 1) // block
     for b in range(rank, blocks, size):
         count = min(block, work.numbers[SAMPLES] - b * block)
-        feed_hidden(work, first, first + count, Now(0, b * block - first, False, count, 0, 1))
+        feed_all(work, first, first + count, Now(0, b * block - first, False, count, 0, 1))
         output.activate(act, beta, z, stride, count, width, n_out)
         for row in range(count):
             for j in range(n_out):

@@ -1,8 +1,9 @@
 """From deltas to new weights: gradients and updates, divided among the workers of a team.
 
 The unit of work is a group of up to NR rows of one panel of a layer's weights. The units of all layers form one line,
-panel by panel, and every worker takes a stretch of it; whoever has the first group of a panel does its bias, gain and
-shift.
+panel by panel, and every worker takes a stretch of it; layers whose panels are divided in the feed, too, have a line
+each, so that it updates about those weights which it reads. Whoever has the first group of a panel does its bias, gain
+and shift.
 """
 
 from typing import NamedTuple
@@ -11,11 +12,24 @@ from fastnn_kernels import dense, noise, norm, optimizer, penalty, sample_connec
 from fastnn_kernels import piece as pieces
 from fastnn_kernels.dense import FROM_TARGET, FROM_ZERO
 from fastnn_kernels.jit import kernel
-from fastnn_kernels.layout import BATCH_NORM, BETA, GAMMA, NO_NORM, NOISE, NORM, STRIDE, WIDTH, B, D, W
+from fastnn_kernels.layout import BATCH_NORM, BETA, BY_PANELS, GAMMA, NO_NORM, NOISE, NORM, STRIDE, WIDTH, B, D, W
 from fastnn_kernels.machine import UNIT
 from fastnn_kernels.native import fill, lanes, store
 from fastnn_kernels.update import update
-from fastnn_kernels.work import LAYERS, OPTIMIZER, PREFETCHES, SAMPLES, ask_for, at, open_work, scratch, share
+from fastnn_kernels.work import (
+    INPUTS,
+    LAYERS,
+    OPTIMIZER,
+    PREFETCHES,
+    SAMPLES,
+    ask_for,
+    at,
+    below,
+    open_work,
+    scratch,
+    share,
+    share_of_rows,
+)
 
 WORTH_PACKING = 4  # groups of rows that read a panel of deltas, from which on copying it together pays
 
@@ -23,16 +37,20 @@ WORTH_PACKING = 4  # groups of rows that read a panel of deltas, from which on c
 class Pass(NamedTuple):
     """One pass of rows through the gradients. Batches that are longer than the workspace take several.
 
-    rates: the optimizer's, at this step; rows: how many; is_first, is_last: of the batch's passes; upcoming: position
-    in the order where the next pass begins; units: of work in all layers; tile: scratch for the gradient of a unit;
-    packed: scratch for a panel of deltas; t: the number of the step.
+    rates: the optimizer's, at this step; rank: the worker's; rows: how many; is_first, is_last: of the batch's passes;
+    upcoming: position in the order where the next pass begins; ask_first, ask_last: the rows of that one which this
+    worker will gather; units: of its work; tile: scratch for the gradient of a unit; packed: scratch for a panel of
+    deltas; t: the number of the step.
     """
 
     rates: object
+    rank: object
     rows: object
     is_first: object
     is_last: object
     upcoming: object
+    ask_first: object
+    ask_last: object
     units: object
     tile: object
     packed: object
@@ -42,9 +60,9 @@ class Pass(NamedTuple):
 @kernel
 def _ask_for_samples(work, one, unit):
     """Every unit of work asks for its share of the next pass's samples: memory and arithmetic run side by side."""
-    first, last = share(min(one.rows, work.numbers[SAMPLES] - one.upcoming), unit, one.units)
+    first, last = share(one.ask_last - one.ask_first, unit, one.units)
     for row in range(first, last):
-        ask_for(work, one.upcoming + row)
+        ask_for(work, one.upcoming + one.ask_first + row)
 
 
 @kernel
@@ -74,7 +92,8 @@ def _weights(work, one, piece, d, d_stride):
     if at(work, layer, NOISE) == noise.SAMPLE_CONNECT:
         sample_connect.gradient(work, layer, k, rows, column, columns, d, d_stride, one, g)
     else:
-        dense.weight_gradient(work, layer, k, rows, d, d_stride, columns, one.rows, g, start)
+        x, x_stride = below(work, layer, one.rank) + k, at(work, layer - 1, STRIDE)
+        dense.weight_gradient(x, x_stride, rows, d, d_stride, columns, one.rows, g, start)
         _clear_padding(piece, g)
     if at(work, layer, NOISE) > noise.SAMPLE_CONNECT:
         place = piece.offset - at(work, layer, W)
@@ -112,7 +131,7 @@ def _norm(work, one, layer, column, columns):
 
 @kernel
 def _panel(work, one, layer, column, first, last, unit):
-    """The groups first to last (exclusive) of one panel; unit: the number of the first in the line of all."""
+    """The groups first to last (exclusive) of one panel; unit: the number of the first among the worker's."""
     panel = 2 * lanes(work.params)
     columns = min(panel, at(work, layer, WIDTH) - column)
     d, d_stride = work.space + (at(work, layer, D) + column), at(work, layer, STRIDE)
@@ -129,26 +148,54 @@ def _panel(work, one, layer, column, first, last, unit):
 
 
 @kernel
+def _layer_units(work, layer):
+    panels, groups = pieces.groups(work, layer)
+    return panels * groups
+
+
+@kernel
+def _line(work, rank, size):
+    """This worker's stretch of the line, and how many units are its own with those of lines of one layer."""
+    line, own = 0, 0
+    for layer in range(1, work.numbers[LAYERS] + 1):
+        units = _layer_units(work, layer)
+        if at(work, layer, BY_PANELS):
+            first, last = share(units, rank, size)
+            own += last - first
+        else:
+            line += units
+    begin, end = share(line, rank, size)
+    return begin, end, own + (end - begin)
+
+
+@kernel
+def _next_pass(work, rank, size, count, upcoming):
+    """The rows, first to last, of a next pass of up to `count` that this worker gathers."""
+    rows = min(count, work.numbers[SAMPLES] - upcoming)
+    return (0, rows) if work.numbers[INPUTS] else share_of_rows(rows, rank, size)
+
+
+@kernel
 def gradients(work, rank, size, rates, count, is_first, is_last, upcoming, t):
     """This worker's share of all gradients over `count` rows, and in the batch's last pass of all updates.
 
     upcoming: position in the order where the next pass begins; t: the number of the step.
     """
-    layers, panel = work.numbers[LAYERS], 2 * lanes(work.params)
-    tile = scratch(work, rank)
-    total = 0
-    for layer in range(1, layers + 1):
+    panel, tile = 2 * lanes(work.params), scratch(work, rank)
+    begin, end, own = _line(work, rank, size)
+    asks = _next_pass(work, rank, size, count, upcoming)
+    one = Pass(rates, rank, count, is_first, is_last, upcoming, asks[0], asks[1], own, tile, tile + panel * panel, t)
+    unit = 0
+    for layer in range(1, work.numbers[LAYERS] + 1):
         panels, groups = pieces.groups(work, layer)
-        total += panels * groups
-    one = Pass(rates, count, is_first, is_last, upcoming, total, tile, tile + panel * panel, t)
-    begin, end = share(total, rank, size)
-    unit = begin
-    for layer in range(1, layers + 1):
-        panels, groups = pieces.groups(work, layer)
+        if at(work, layer, BY_PANELS):
+            first, last = share(panels * groups, rank, size)
+        else:
+            first, last = begin, end
+            begin -= panels * groups
+            end -= panels * groups
         for p in range(panels):
-            first, last = max(begin, 0), min(end, groups)
-            if first < last:
-                _panel(work, one, layer, p * panel, first, last, unit)
-                unit += last - first
-            begin -= groups
-            end -= groups
+            one_first, one_last = max(first - p * groups, 0), min(last - p * groups, groups)
+            if one_first < one_last:
+                _panel(work, one, layer, p * panel, one_first, one_last, unit)
+                unit += one_last - one_first

@@ -51,7 +51,8 @@ NOISY = 22  # offset of the disturbed weights and bias in the workspace
 FACTORS = 23  # offset of what takes their gradient to the weights', in panels
 UNITS = 24  # offset of the numbers of a small network's units, see subnetwork.py
 PLACES = 25  # offset of the places of the whole network's units among them
-COLUMNS = 26
+BY_PANELS = 26  # whether workers divide the layer's panels of weights, not the rows that go through it: see dense.py
+COLUMNS = 27
 
 NO_NORM, BATCH_NORM, LAYER_NORM = 0, 1, 2
 BATCH_STATS = 5  # vectors as wide as the layer: mean, variance, 1 / deviation, sums for the gradients of beta and gamma
@@ -89,7 +90,8 @@ class Workspace:
     """Where everything else lies while `rows` rows go through the network on `threads` threads.
 
     table: the complete layer table; losses: offset of a loss for each row; scratch: offset of the first thread's
-    scratch, scratch_size elements each; block: offset of stochastic.py's scratch; count: elements of the workspace.
+    scratch, scratch_size elements each; block: offset of stochastic.py's scratch; inputs: elements from one thread's
+    own input rows to the next one's, 0 where they share them; count: elements of the workspace.
     """
 
     table: np.ndarray
@@ -99,7 +101,13 @@ class Workspace:
     scratch: int
     scratch_size: int
     block: int
+    inputs: int
     count: int
+
+    @property
+    def meets(self) -> bool:
+        """Whether threads meet while a pass goes through the layers."""
+        return bool(self.table[:, BY_PANELS].any()) or BATCH_NORM in self.table[:, NORM]
 
 
 def pad(dtype: np.dtype) -> int:
@@ -158,16 +166,20 @@ def workspace(
     stochastic: bool = False,
     disturbed: Sequence[bool] = (),
     backwards: bool = True,
+    by_panels: Sequence[bool] = (),
+    own_inputs: bool = False,
 ) -> Workspace:
     """Lay out activations, deltas and scratch for passes of up to `rows` rows.
 
     stochastic: for steps of one sample, pad(dtype) of them side by side, with transposed panels. disturbed: whether a
     layer has noise on its weights, layer by layer. backwards: whether passes go back through all layers; else only the
-    last one has deltas, which the loss writes.
+    last one has deltas, which the loss writes. by_panels: whether workers divide a layer's panels, layer by layer;
+    own_inputs: whether each of them has all input rows for itself.
     """
     dtype, table = layout.dtype, layout.table.copy()
     rows = pad(dtype) if stochastic else round_up(rows, machine.UNIT)
     panel = 2 * machine.lanes(dtype)
+    inputs = _aligned(rows * table[0, STRIDE], dtype) if own_inputs else 0
     count = 0
     for layer in range(len(table)):
         row = table[layer]
@@ -175,6 +187,8 @@ def workspace(
         for column in (A, D) if has_deltas else (A,):
             row[column] = count
             count = _aligned(count + rows * row[STRIDE], dtype)
+        if layer == 0:
+            count += (threads - 1) * inputs
         row[Z] = row[A]
         if needs_z(row[ACTIVATION]):
             row[Z] = count
@@ -198,7 +212,9 @@ def workspace(
     scratch_size = _aligned(panel * max(panel + rows, widest), dtype)
     scratch, count = count, count + threads * scratch_size
     block, count = count, count + (rows * (table[0, WIDTH] + rows) if stochastic else 0)
-    return Workspace(table, rows, threads, losses, scratch, scratch_size, block, int(count))
+    for row, divides in zip(table[1:], by_panels, strict=False):
+        row[BY_PANELS] = divides
+    return Workspace(table, rows, threads, losses, scratch, scratch_size, block, int(inputs), int(count))
 
 
 def _aligned(count: int, dtype: np.dtype) -> int:

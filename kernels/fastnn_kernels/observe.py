@@ -4,7 +4,7 @@ from fastnn_kernels import dense, output, rowwise
 from fastnn_kernels.activation import LINEAR
 from fastnn_kernels.jit import entry
 from fastnn_kernels.layout import ACTIVATION, N_OUT, STRIDE, WIDTH, A
-from fastnn_kernels.step import Now, gather
+from fastnn_kernels.passes import Now, gather
 from fastnn_kernels.work import LAYERS, ROWS, SAMPLES, at, open_work
 
 

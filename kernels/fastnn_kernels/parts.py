@@ -10,7 +10,8 @@ from fastnn_kernels import piece as pieces
 from fastnn_kernels.gradient import gradients
 from fastnn_kernels.jit import kernel
 from fastnn_kernels.native import lanes, load, store
-from fastnn_kernels.step import Now, backward_rows, feed_hidden, sum_losses
+from fastnn_kernels.passes import Now, delta_all, feed_all
+from fastnn_kernels.step import sum_losses
 from fastnn_kernels.team import GOES_ON, STOPPED, agreed, decide, meet, raise_flag
 from fastnn_kernels.update import CHUNK, update_all, update_layers
 from fastnn_kernels.work import (
@@ -35,9 +36,9 @@ def _part(work, own, rates, start, first, last, count, t):
     for begin in range(first, max(first + 1, last), rows):  # a part without rows has a gradient too: 0
         here = min(rows, last - begin)
         now = Now(t, start + begin, True, here, 0, 1)
-        feed_hidden(own, 0, here, now)
+        feed_all(own, 0, here, now)
         found, finite = output.losses(own, 0, here, start + begin, count)
-        backward_rows(own, 0, 0, here, now)
+        delta_all(own, 0, here, now)
         gradients(own, 0, 1, rates, here, begin == first, False, start + begin + here, t)
         loss += sum_losses(own, here)
         hits += found

@@ -37,7 +37,7 @@ from fastnn_kernels.native import (
     transpose,
 )
 from fastnn_kernels.optimizer import learning_rate
-from fastnn_kernels.step import Now, gather
+from fastnn_kernels.passes import Now, gather
 from fastnn_kernels.team import DIVERGED, FLAG, GOES_ON, PROGRESS, STOP, STOPPED
 from fastnn_kernels.work import BLOCK, COLUMNS_IN, LAYERS, LOSSES, NORMALIZED, ROWS, ask_for, at, sample_at
 

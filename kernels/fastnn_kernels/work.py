@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from fastnn_kernels.jit import inline, kernel
-from fastnn_kernels.layout import COLUMNS
+from fastnn_kernels.layout import COLUMNS, A
+from fastnn_kernels.machine import UNIT
 from fastnn_kernels.native import integers, lanes, pointer, prefetch
 
 # Indices of `numbers`: what is whole.
@@ -41,7 +42,9 @@ SPACE_SIZE = 25  # elements of a workspace; there are as many as threads where b
 KEEP_AFTER = 26  # steps after which an epoch's end keeps the parameters; 0: it never does
 KEPT = 27  # how often they were kept, the first time not counted: number i lies in half i % 2 of `kept`
 PREFETCHES = 28  # whether updates through a small network ask for their memory first
-NUMBERS = 29
+INPUTS = 29  # elements from one worker's own input rows to the next one's; 0 where they share them
+MEETS = 30  # whether workers meet while a pass goes through the layers
+NUMBERS = 31
 
 ROW = np.uint32  # the number of a row of X: shuffles of rng.py reach no further
 
@@ -227,9 +230,25 @@ def scratch(work, rank):
 
 
 @kernel
+def below(work, layer, rank):
+    """Where the rows that go into a layer begin, for one worker."""
+    a = at(work, layer - 1, A)
+    if layer == 1:
+        a += rank * work.numbers[INPUTS]
+    return work.space + a
+
+
+@kernel
 def share(count, rank, size):
     """The part (first, last) of `count` units that thread `rank` of `size` works on."""
     return count * rank // size, count * (rank + 1) // size
+
+
+@kernel
+def share_of_rows(count, rank, size):
+    """The part (first, last) of `count` rows that is a thread's: whole UNITs."""
+    first, last = share((count + UNIT - 1) // UNIT, rank, size)
+    return first * UNIT, min(last * UNIT, count)
 
 
 @kernel

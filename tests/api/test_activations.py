@@ -99,7 +99,7 @@ def test_derivatives_from_z_train_as_the_oracle(hidden, output, batch_size, zero
 @pytest.mark.parametrize("batch_size", [1, 8, "full"])
 @pytest.mark.parametrize("name", ["gelu", "hard_tanh", "noisy_relu", "custom"])
 def test_the_same_bits_on_any_number_of_threads_and_in_two_fits(name, batch_size, rng, monkeypatch):
-    monkeypatch.setattr(fn.session, "PASS_ROWS", 64)
+    monkeypatch.setattr(fn.division, "PASS_ROWS", 64)
     X, y = data(rng, (201, 7)), data(rng, (201, 3))
     activation = FROM_Z.get(name, name)
     nets = [fn.MLP([7, 33, 70, 3], activation=activation, output=activation, seed=3) for _ in range(4)]

@@ -5,7 +5,7 @@ import pytest
 from helpers import network
 
 import fastnn as fn
-from fastnn import crew, session
+from fastnn import crew, division
 from fastnn.crew import Crew
 
 
@@ -55,7 +55,7 @@ def test_nothing_done_tells_nothing():
 
 
 def test_what_was_learned_counts_for_fits_of_the_same_kind(monkeypatch):
-    monkeypatch.setattr(session, "numbers_of_threads", lambda *_: (1, 2))
+    monkeypatch.setattr(division, "numbers_of_threads", lambda *_: (1, 2))
     net, y = fn.MLP([3, 4, 2], output="softmax"), np.arange(40) % 2
     X = np.ones((40, 3))
     net.fit(X, y, batch_size=8, epochs=1, progress=False)
@@ -70,13 +70,13 @@ def test_what_was_learned_counts_for_fits_of_the_same_kind(monkeypatch):
 
 
 def test_other_numbers_only_where_none_was_asked_for_and_the_network_is_small(monkeypatch):
-    monkeypatch.setattr(session.machine, "processors", lambda: 2)
+    monkeypatch.setattr(division.machine, "processors", lambda: 2)
     small, large = fn.MLP([784, 128, 10]), fn.MLP([784, 1024, 1024, 10])
-    assert session.numbers_of_threads(small, 32, None) == (1, 2)
-    assert session.numbers_of_threads(small, 128, None) == (2, 1)
-    assert session.numbers_of_threads(small, 1, None) == (1,)
-    assert session.numbers_of_threads(large, 256, None) == (2,)
-    assert session.numbers_of_threads(small, 32, 2) == (2,)
+    assert division.numbers_of_threads(small, 16, None) == (1, 2)
+    assert division.numbers_of_threads(small, 32, None) == (2, 1)
+    assert division.numbers_of_threads(small, 1, None) == (1,)
+    assert division.numbers_of_threads(large, 256, None) == (2,)
+    assert division.numbers_of_threads(small, 32, 2) == (2,)
 
 
 @pytest.mark.parametrize("options", [{}, {"clip": fn.ClipNorm(0.1)}, {"validation": 0.2}], ids=str)
@@ -84,7 +84,7 @@ def test_a_number_that_changes_with_every_epoch_changes_no_bit(options, rng, mon
     X, y = rng.normal(size=(90, 7)), rng.integers(0, 3, 90)
 
     def fit(numbers):
-        monkeypatch.setattr(session, "numbers_of_threads", lambda *_: numbers)
+        monkeypatch.setattr(division, "numbers_of_threads", lambda *_: numbers)
         net = network(np.random.default_rng(0), (7, 40, 3), activation="relu", output="softmax", dtype="float64")
         history = net.fit(X, y, batch_size=32, epochs=6, progress=False, **options)
         return net, history

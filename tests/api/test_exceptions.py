@@ -198,11 +198,11 @@ def test_in_a_part_of_the_network(per, rng):
 @pytest.mark.parametrize("name", ["slope", "loss"])
 def test_batches_in_parts(name, sizes, rng, monkeypatch):
     for size, rows in sizes.items():
-        monkeypatch.setattr(fn.session, size, rows)
+        monkeypatch.setattr(fn.division, size, rows)
     case = CASES[name]
     net, X, y = problem(rng, case)
     before = net.weights
-    assert (fn.session.division(net, ROWS)[0] > 0) == ("PARTS" in sizes)
+    assert (fn.division.parts_and_rows(net, ROWS)[0] > 0) == ("PARTS" in sizes)
     with pytest.raises(fn.FunctionError) as caught:
         net.fit(X, y, loss=case.loss, batch_size="full", threads=2, epochs=3, **QUIET)
     case.check(caught.value)
@@ -227,7 +227,7 @@ def uses(net, X, y, loss):
 @pytest.mark.parametrize("use", uses(None, None, None, None))
 @pytest.mark.parametrize("name", CASES)
 def test_no_number_comes_of_it(name, use, threads, rng, monkeypatch):
-    monkeypatch.setattr(fn.session, "choose_threads", lambda *args: threads)
+    monkeypatch.setattr(fn.division, "choose_threads", lambda *args: threads)
     case = CASES[name]
     net, X, y = problem(rng, case)
     function, calls = uses(net, X, y, case.loss)[use]

@@ -7,7 +7,7 @@ import pytest
 from helpers import DTYPES
 
 import fastnn as fn
-from fastnn import prediction, session
+from fastnn import division, prediction
 
 SIZES = (784, 128, 10)
 
@@ -35,7 +35,7 @@ def test_a_larger_batch_never_takes_less_time(sizes, threads, dtype):
 def test_nothing_is_faster_than_the_limit():
     for sizes in ((64, 32, 10), SIZES, (1000, 1000, 1000)):
         net = fn.MLP(sizes)
-        flops = session.flops_per_sample(net)
+        flops = division.flops_per_sample(net)
         assert seconds(net, 1, "sgd", stochastic=True) > flops / 1e11
         for batch in (1, 32, 4096):
             assert seconds(net, batch) > batch * flops / 1e11

@@ -18,7 +18,7 @@ from helpers import (
 )
 
 import fastnn as fn
-from fastnn import session
+from fastnn import division
 from fastnn_kernels import reference as ref
 
 HIDDEN = {
@@ -123,7 +123,7 @@ def test_finite_differences(hidden, output, loss, rng):
 @pytest.fixture(params=[1, 2, 3])
 def threads(request, monkeypatch):
     """So many threads, whatever the work."""
-    monkeypatch.setattr(session, "choose_threads", lambda net, batch, asked: asked or request.param)
+    monkeypatch.setattr(division, "choose_threads", lambda net, batch, asked: asked or request.param)
     return request.param
 
 
@@ -146,7 +146,7 @@ def test_odd_sizes(n_in, n_hidden, n_out, rows, dtype, threads, rng):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_batches_longer_than_a_pass(dtype, threads, monkeypatch, rng):
-    monkeypatch.setattr(session, "PASS_ROWS", 32)
+    monkeypatch.setattr(division, "PASS_ROWS", 32)
     net = network(rng, (5, 33, 3), activation="tanh", dtype=dtype)
     weights, X, y = exact(net.weights), data(rng, (101, 5)), data(rng, (101, 3))
     names = ["tanh", "linear"]

@@ -5,7 +5,7 @@ import pytest
 from helpers import DTYPES, data, drift, exact, flat, network, same
 
 import fastnn as fn
-from fastnn import session
+from fastnn import division
 from fastnn_kernels import reference as ref
 
 OPTIMIZERS = ["sgd", "momentum", "nesterov", "adam"]
@@ -42,7 +42,7 @@ def test_any_number_of_threads_gives_the_same_bits(optimizer, batch_size, penalt
 
 
 @pytest.mark.parametrize(
-    "rows", [2 * session.PASS_ROWS + 77, 2 * session.PARTS * session.PART_ROWS + 5], ids=["passes", "parts"]
+    "rows", [2 * division.PASS_ROWS + 77, 2 * division.PARTS * division.PART_ROWS + 5], ids=["passes", "parts"]
 )
 def test_any_number_of_threads_gives_the_same_bits_where_a_batch_is_divided(rows, rng):
     X, y = labelled(rng, rows)
@@ -56,7 +56,7 @@ def test_any_number_of_threads_predicts_the_same_bits(rng, monkeypatch):
     X, y = labelled(rng, 700)
     net, results = new(), []
     for threads in (1, 2, 3):
-        monkeypatch.setattr(session, "choose_threads", lambda net, batch, asked, threads=threads: threads)
+        monkeypatch.setattr(division, "choose_threads", lambda net, batch, asked, threads=threads: threads)
         results.append((net.predict(X).tobytes(), net.loss(X, y), flat(net.gradient(X, y)).tobytes()))
     assert results[0] == results[1] == results[2]
 

@@ -104,7 +104,7 @@ def test_dropout_in_steps_of_one_sample_and_of_all(batch, rng):
 
 
 def test_dropout_in_batches_longer_than_a_pass_and_with_momentum(rng, monkeypatch):
-    monkeypatch.setattr(fn.session, "PASS_ROWS", 16)
+    monkeypatch.setattr(fn.division, "PASS_ROWS", 16)
     net = build(rng, DROPOUTS, dtype="float64")
     optimizer = ("momentum", {"lr": 0.1, "beta": 0.9}, fn.Momentum(0.1, 0.9))
     assert_trains_as_the_oracle(net, rng, optimizer, threads=2, batch=40)
@@ -134,7 +134,7 @@ def test_training_with_other_noise(name, dtype, rng):
 
 @pytest.mark.parametrize("name", list(NOISES)[1:])
 def test_other_noise_in_batches_longer_than_a_pass_and_with_momentum(name, rng, monkeypatch):
-    monkeypatch.setattr(fn.session, "PASS_ROWS", 16)
+    monkeypatch.setattr(fn.division, "PASS_ROWS", 16)
     net = build(rng, NOISES[name], dtype="float64")
     optimizer = ("momentum", {"lr": 0.1, "beta": 0.9}, fn.Momentum(0.1, 0.9))
     assert_trains_as_the_oracle(net, rng, optimizer, threads=2, batch=40)

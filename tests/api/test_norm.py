@@ -10,8 +10,8 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 import fastnn as fn
+from fastnn import division
 from fastnn import norms as norms_module
-from fastnn import session
 from fastnn.files import checkpoint
 from fastnn.processor import Processor
 from fastnn.reading import Reader
@@ -142,7 +142,7 @@ def test_gradient_by_differences_of_the_training_loss(kinds, rng):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("kinds", KINDS, ids=str)
 def test_gradients_in_parts_and_on_several_threads(kinds, dtype, rng, monkeypatch):
-    monkeypatch.setattr(session, "PASS_ROWS", 32)
+    monkeypatch.setattr(division, "PASS_ROWS", 32)
     net, activations, norms = built(rng, SIZES, kinds, dtype)
     X, y = data(rng, (101, 7)), data(rng, (101, 3))
     found = [gradient(net, X, y, threads) for threads in (1, 2, 3)]

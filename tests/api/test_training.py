@@ -60,7 +60,7 @@ def test_a_new_order_every_epoch_that_follows_from_the_seed(batch_size, rng):
 
 
 def test_batches_longer_than_a_pass(rng, monkeypatch):
-    monkeypatch.setattr(fn.session, "PASS_ROWS", 32)
+    monkeypatch.setattr(fn.division, "PASS_ROWS", 32)
     net = network(rng, SIZES, activation="tanh", dtype="float64")
     X, y = data(rng, (101, 5)), data(rng, (101, 3))
     batches = [np.arange(70), np.arange(70, 101)] * 3
@@ -71,10 +71,10 @@ def test_batches_longer_than_a_pass(rng, monkeypatch):
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("clip", [None, fn.ClipNorm(1e9)])
 def test_batches_that_are_divided_into_parts(rows, threads, clip, rng, monkeypatch):
-    monkeypatch.setattr(fn.session, "PARTS", 4)
-    monkeypatch.setattr(fn.session, "PART_ROWS", 8)
+    monkeypatch.setattr(fn.division, "PARTS", 4)
+    monkeypatch.setattr(fn.division, "PART_ROWS", 8)
     net = network(rng, SIZES, activation="tanh", dtype="float64")
-    assert fn.session.division(net, 70) == (4, 8)
+    assert fn.division.parts_and_rows(net, 70) == (4, 8)
     X, y = data(rng, (rows, 5)), data(rng, (rows, 3))
     batches = [np.arange(70), np.arange(70, rows)] * 3
     options = {"batch_size": 70, "epochs": 3, "shuffle": False, "threads": threads, "clip": clip}
@@ -84,8 +84,8 @@ def test_batches_that_are_divided_into_parts(rows, threads, clip, rng, monkeypat
 @pytest.mark.parametrize("batch", [40, 70])  # together, and in parts
 @pytest.mark.parametrize("clip", [None, fn.ClipNorm(0.01)])
 def test_padding_of_the_weights_stays_zero(batch, clip, rng, monkeypatch):
-    monkeypatch.setattr(fn.session, "PARTS", 4)
-    monkeypatch.setattr(fn.session, "PART_ROWS", 8)
+    monkeypatch.setattr(fn.division, "PARTS", 4)
+    monkeypatch.setattr(fn.division, "PART_ROWS", 8)
     net = network(rng, SIZES, activation="sigmoid", dtype="float64")
     net.fit(data(rng, (batch, 5)), data(rng, (batch, 3)), batch_size="full", epochs=5, clip=clip, **QUIET)
     assert np.count_nonzero(net.params) == np.count_nonzero(flat(net.weights))

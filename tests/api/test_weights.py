@@ -5,7 +5,7 @@ import pytest
 from helpers import DTYPES, data, drift, exact, flat, network, same
 
 import fastnn as fn
-from fastnn import session
+from fastnn import division
 from fastnn_kernels import reference as ref
 
 QUIET = {"progress": False}
@@ -53,7 +53,7 @@ def test_any_number_of_threads_and_a_run_in_two_parts(rng):
 
 
 def test_a_batch_in_parts(rng, monkeypatch):
-    monkeypatch.setattr(session, "PASS_ROWS", 32)
+    monkeypatch.setattr(division, "PASS_ROWS", 32)
     net = network(rng, SIZES, activation="tanh", dtype="float64")
     X, y, weights = problem(rng, 101)
     expected = flat(ref.gradient(exact(net.weights), NAMES, ("mse", {"weights": weights}), X, y))

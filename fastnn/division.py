@@ -1,0 +1,104 @@
+"""How the work of a training step is divided: among threads, into passes and parts, by rows or by panels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from fastnn import norms
+from fastnn.augment import Augmentation
+from fastnn_kernels import machine
+from fastnn_kernels.noise import SAMPLE_CONNECT
+
+if TYPE_CHECKING:
+    from fastnn.job import Part
+    from fastnn.network import MLP
+
+PASS_ROWS = 1024  # rows that go through the network at once in training; longer batches go in parts, see pass_rows
+PARTS = 16  # of a batch that is divided for the workers, see division
+PART_ROWS = 128  # rows of a pass through a part: activations that a core's cache holds
+PART_BYTES = 1 << 19  # parameters up to which a core's cache holds them and a gradient beside the activations
+FLOPS_PER_THREAD = 1.5e6  # a step's work below which one more thread costs more at the barriers than it brings
+ROWS_PER_THREAD = 16  # of a small network: with fewer, meeting may cost more than it brings
+CACHED_BYTES = 2 << 20  # parameters up to which a network is small: the caches of the cores hold it
+
+INPUTS_SHARE = 0.03  # of data, parameters and state: what copies of a pass's input rows may take
+PANEL_WEIGHTS = 1 << 14  # of a layer, from which on fetching those that another core wrote costs more than meeting
+
+
+def suits_single_samples(net: MLP) -> bool:
+    """Whether the path for steps of one sample knows all that the layers do."""
+    is_noisy = net.has_noise or any(layer.function.is_noisy for layer in net.layers)
+    return not is_noisy and not norms.has_norm(net)
+
+
+def flops_per_sample(net: MLP) -> float:
+    """Floating point operations of training on one sample: three products a layer, two for the first."""
+    sizes = net.layout.sizes
+    return 6.0 * sum(a * b for a, b in pairwise(sizes)) - 2.0 * sizes[0] * sizes[1]
+
+
+def choose_threads(net: MLP, batch: int, asked: int | None) -> int:
+    """How many threads share a step: as asked, else as many as its work is worth and the process may use."""
+    if asked is not None:
+        return asked
+    most = _most_threads(net, batch)
+    return max(1, min(most, batch // ROWS_PER_THREAD)) if _is_cached(net) else most
+
+
+def numbers_of_threads(net: MLP, batch: int, asked: int | None) -> tuple[int, ...]:
+    """That number, and behind it another one that may turn out to be faster: see crew.py."""
+    first = choose_threads(net, batch, asked)
+    if asked is not None or not _is_cached(net):
+        return (first,)
+    other = 1 if first > 1 else _most_threads(net, batch)
+    return (first,) if other == first else (first, other)
+
+
+def _is_cached(net: MLP) -> bool:
+    return net.layout.count * net.dtype.itemsize <= CACHED_BYTES
+
+
+def _most_threads(net: MLP, batch: int) -> int:
+    """As many as have work and rows."""
+    by_work = int(flops_per_sample(net) * batch / FLOPS_PER_THREAD)
+    return max(1, min(machine.processors(), by_work, -(-batch // machine.UNIT)))
+
+
+def parts_and_rows(net: MLP, batch: int, augment: Augmentation | None = None) -> tuple[int, int]:
+    """(parts of a batch that workers take alone, rows that go through at once); parts is 0 where they work together.
+
+    They take parts, see parts.py, where these have rows enough, gradients stay near, and nothing else is shared.
+    """
+    is_small = net.layout.count * net.dtype.itemsize <= PART_BYTES
+    is_plain = augment is None and not (net.has_noise or norms.has_norm(net))
+    if is_small and is_plain and batch >= 2 * PARTS * PART_ROWS:
+        return PARTS, PART_ROWS
+    return 0, pass_rows(net, batch)
+
+
+def pass_rows(net: MLP, batch: int) -> int:
+    """How many rows of a batch go through the network at once: all where batch normalization needs them."""
+    return batch if norms.has_batch_norm(net) else min(batch, PASS_ROWS)
+
+
+def panels(
+    sizes: Sequence[int], noises: Sequence[int], rows: int, threads: int, most_inputs: float
+) -> tuple[list[bool], bool]:
+    """Layer by layer, whether threads divide its panels of weights, not the rows of a pass: see passes.py. And whether
+    each copies all rows of the input for itself, where it reads them all.
+
+    sizes: of the input and all layers; noises: the layers' codes; rows: of a pass; most_inputs: elements that the
+    copies behind the first may take.
+    """
+    divided = [
+        threads > 1 and n_in * n_out >= PANEL_WEIGHTS and code != SAMPLE_CONNECT
+        for (n_in, n_out), code in zip(pairwise(sizes), noises, strict=True)
+    ]
+    return divided, divided[0] and (threads - 1) * rows * sizes[0] <= most_inputs
+
+
+def most_inputs(part: Part, parameters: int, states: int, augment: Augmentation | None) -> float:
+    """What `panels` is to know: little beside data, parameters and state; none where each copy would be augmented."""
+    return 0.0 if augment is not None else INPUTS_SHARE * (part.X.size + parameters + states)

@@ -1,0 +1,154 @@
+"""One pass of rows through all layers, forth and back, as every worker of a team sees it.
+
+By rows: a worker takes its rows of the pass through layer after layer, alone. It reads all weights, half of which on
+two threads another one has just written.
+
+By panels, where a layer has so many weights that fetching them costs more than meeting: a worker takes all rows through
+those panels of the layer that it will update itself, and all meet before someone needs what another one has computed.
+What goes by whole rows, as normalization does, is done by rows after the next meeting.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from fastnn_kernels import augment, dense, rowwise
+from fastnn_kernels.jit import kernel
+from fastnn_kernels.layout import ACTIVATION, BY_PANELS, STRIDE, WIDTH
+from fastnn_kernels.machine import UNIT
+from fastnn_kernels.native import lanes, load, store
+from fastnn_kernels.team import meet
+from fastnn_kernels.work import COLUMNS_IN, INPUTS, LAYERS, NORMALIZED, SEED, at, below, sample_at, scratch, share
+
+
+class Now(NamedTuple):
+    """The moment of a pass through the network. Random numbers and normalization depend on it.
+
+    t: the number of the step, from 1; start: position in the order of the pass's row 0; is_training: whether there is
+    noise; rows: of the whole pass, which workers rank = 0 to size divide among themselves.
+    """
+
+    t: int
+    start: int
+    is_training: bool
+    rows: int
+    rank: int
+    size: int
+
+
+@kernel
+def gather(work, first, last, now):
+    """Copy the samples at positions start + first to start + last of the order into the input rows, normalized.
+
+    In training they are augmented before that.
+    """
+    columns, stride = work.numbers[COLUMNS_IN], at(work, 0, STRIDE)
+    normalized = work.numbers[NORMALIZED] != 0
+    is_augmented = now.is_training and work.augment[augment.ON] != 0.0
+    out = below(work, 1, now.rank) + first * stride
+    n = lanes(out)
+    whole = columns - columns % n
+    for row in range(first, last):
+        sample = sample_at(work, now.start + row)
+        x = work.X + sample * columns
+        if is_augmented:
+            room = work.room + first // UNIT * np.int64(work.augment[augment.ROOM_SIZE])
+            x = augment.augmented(work.augment, work.basis, room, x, columns, sample, now.t, work.numbers[SEED])
+        if normalized:
+            for j in range(0, whole, n):
+                store(out + j, (load(x + j) - load(work.shift + j)) * load(work.scale + j))
+            for j in range(whole, columns):
+                out[j] = (x[j] - work.shift[j]) * work.scale[j]
+        else:
+            for j in range(0, whole, n):
+                store(out + j, load(x + j))
+            for j in range(whole, columns):
+                out[j] = x[j]
+        out = out + stride
+
+
+@kernel
+def _stretch(work, layer, panel, now):
+    """The rows, first to last, that are this worker's in one panel of a layer.
+
+    The UNITs of rows of all panels form one line, panel by panel, and every worker takes a stretch of it.
+    """
+    columns = 2 * lanes(work.space)
+    panels, units = (at(work, layer, WIDTH) + columns - 1) // columns, (now.rows + UNIT - 1) // UNIT
+    begin, end = share(panels * units, now.rank, now.size)
+    first, last = max(begin - panel * units, 0), min(end - panel * units, units)
+    return first * UNIT, min(last * UNIT, now.rows)
+
+
+@kernel
+def _feed_panels(work, layer, act, now):
+    """This worker's panels of a layer, after which all meet. False where the team is told to leave."""
+    columns = 2 * lanes(work.space)
+    for column in range(0, at(work, layer, WIDTH), columns):
+        first, last = _stretch(work, layer, column // columns, now)
+        if first < last:
+            dense.feed_panel(work, layer, column, first, last, act, now)
+    return meet(work.words, now.size)
+
+
+@kernel
+def _feed_layer(work, layer, first, last, act, is_whole, now):
+    """A of a layer; is_whole: whether all rows of what goes into it are there, and not only first to last.
+
+    Returns (whether those of A are, whether to go on).
+    """
+    if not at(work, layer, BY_PANELS):
+        return False, dense.feed(work, layer, first, last, act, now)
+    if not is_whole and not meet(work.words, now.size):
+        return False, False
+    if not _feed_panels(work, layer, act, now):
+        return False, False
+    if not dense.feeds_rows(work, layer, act, now):
+        return True, True
+    return False, dense.feed_rows(work, layer, first, last, act, now)
+
+
+@kernel
+def feed_all(work, first, last, now):
+    """Gather the rows first to last and feed them through all layers; the last one keeps its logits.
+
+    False where the team is told to leave.
+    """
+    layers, is_whole = work.numbers[LAYERS], work.numbers[INPUTS] != 0
+    if is_whole:
+        gather(work, 0, now.rows, now)
+    else:
+        gather(work, first, last, now)
+    for layer in range(1, layers + 1):
+        act = at(work, layer, ACTIVATION)
+        if layer == layers:
+            act = rowwise.before_output(act)
+        is_whole, goes_on = _feed_layer(work, layer, first, last, act, is_whole, now)
+        if not goes_on:
+            return False
+    return True
+
+
+@kernel
+def _delta_panels(work, layer, now):
+    """This worker's panels of D of a layer, between two meetings. False where the team is told to leave."""
+    if not meet(work.words, now.size):
+        return False
+    columns = 2 * lanes(work.space)
+    for column in range(0, at(work, layer, WIDTH), columns):
+        first, last = _stretch(work, layer, column // columns, now)
+        if first < last:
+            dense.delta_panel(work, layer, column, first, last, scratch(work, now.rank))
+    return meet(work.words, now.size)
+
+
+@kernel
+def delta_all(work, first, last, now):
+    """Deltas of all layers below the last, rows first to last; False where the team is told to leave."""
+    for layer in range(work.numbers[LAYERS] - 1, 0, -1):
+        if at(work, layer + 1, BY_PANELS):
+            if not _delta_panels(work, layer, now) or not dense.delta_rows(work, layer, first, last, now):
+                return False
+        elif not dense.delta(work, layer, first, last, now, scratch(work, now.rank)):
+            return False
+    return True
