@@ -58,12 +58,13 @@ def _on_the_processor(net: MLP, batch: int, optimizer: Optimizer) -> list[str]:
     floats = space.count * threads + net.layout.count * parts if parts else space.count
     speed = batch / prediction.seconds_of_step(net, batch, optimizer, threads, stochastic)
     share = speed * flops / (prediction.limit(str(net.dtype)) * threads)
+    divided = [] if parts or stochastic else _divided(net, batch, rows)
     return [
         f"processor   {facts['processor']}, {facts['vector']}",
         f"tile        {facts['tile']}",
         f"step        {batch:,} samples, {flops * batch / 1e6:,.1f} MFLOP, {type(optimizer).__name__}",
-        f"path        {_path(batch, parts, rows, space.rows, stochastic)}",
-        f"threads     {_numbers(net, batch)} of {machine.processors()}: {_why()}{_divided(net, rows, parts or stochastic)}",
+        f"path        {_path(batch, parts, rows, space.rows, stochastic)}{_owners(divided)}",
+        f"threads     {_numbers(net, batch)} of {machine.processors()}: {_why()}",
         f"memory      parameters {_bytes(net.layout.count * net.dtype.itemsize)}, "
         f"workspace {_bytes(floats * net.dtype.itemsize)}",
         f"predicted   {_speed(speed, flops)}, {share:.0%} of what the multiply-adds allow",
@@ -102,16 +103,19 @@ def _why() -> str:
     )
 
 
-def _divided(net: MLP, rows: int, is_alone: bool) -> str:
-    """Which layers' panels the threads divide."""
+def _divided(net: MLP, batch: int, rows: int) -> list[int]:
+    """The layers whose panels the threads divide."""
+    threads = max(division.numbers_of_threads(net, batch, None))
     codes, _ = description.noises(net, True)
-    divided, _ = division.panels(net.sizes, codes, rows, machine.processors(), 0.0)
-    numbers = [str(number) for number, is_divided in enumerate(divided, start=1) if is_divided]
-    if is_alone or not numbers:
+    divided, _ = division.panels(net.sizes, codes, rows, threads, 0.0)
+    return [number for number, is_divided in enumerate(divided, start=1) if is_divided]
+
+
+def _owners(layers: list[int]) -> str:
+    if not layers:
         return ""
-    return (
-        f"; each reads and updates its own part of the weights of layer{'s' * (len(numbers) > 1)} {', '.join(numbers)}"
-    )
+    numbers = ", ".join(str(number) for number in layers)
+    return f"; each thread reads the weights that it updates in layer{'s' * (len(layers) > 1)} {numbers}"
 
 
 def _bytes(count: int) -> str:

@@ -64,6 +64,22 @@ def test_the_path_of_a_step(batch, optimizer, words):
     assert "last fit" not in text
 
 
+@pytest.mark.parametrize(
+    ("sizes", "batch", "words"),
+    [
+        ((784, 128, 10), 32, "updates in layer 1\n"),
+        ((784, 1024, 1024, 10), 256, "updates in layers 1, 2\n"),
+        ((784, 128, 10), 1, None),
+        ((64, 32, 10), 256, None),
+        ((64, 256, 256, 10), 8192, None),
+    ],
+)
+def test_layers_whose_weights_threads_divide(sizes, batch, words, monkeypatch):
+    monkeypatch.setattr(division.machine, "processors", lambda: 2)
+    text = fn.MLP(sizes).explain(batch, "sgd")
+    assert (words in text) if words else ("updates in" not in text)
+
+
 def test_the_last_fit_stands_beside_the_prediction(rng):
     net = fn.MLP((5, 7, 3))
     net.fit(rng.normal(size=(40, 5)), rng.normal(size=(40, 3)), optimizer="sgd", epochs=2, batch_size=8, progress=False)
