@@ -99,7 +99,7 @@ def open_session(
     space.table[1:, layout.NOISE] = codes
     space.table[1:, FUNCTIONS] = [layer.function.addresses(net.dtype) for layer in net.layers]
     numbers = description.numbers(net, part, loss)
-    numbers[work.PASS_ROWS], numbers[work.PARTS], numbers[work.SPACE_SIZE] = rows, parts, space.count
+    numbers[work.PASS_ROWS], numbers[work.PARTS] = rows, parts
     numbers[work.STOCHASTIC] = stochastic
     numbers[work.RUNNING_SIZE] = net.layout.running
     set_places(numbers, space, net.layout.count)
@@ -127,9 +127,11 @@ def open_session(
         augment=augmentation.constants,
         basis=augmentation.basis,
         room=augmentation.room,
+        alone=np.zeros(0, np.int64),
         **description.fields(net, part, loss),
     )
     arrays = arrays if learning is None else _learning(net, arrays, learning)
+    arrays = arrays.alone_with(spaces, space.count, parts) if parts else arrays
     return Session(arrays, threads, loss, [layer.function for layer in net.layers])
 
 

@@ -23,6 +23,7 @@ from fastnn_kernels.native import (
     max_lanes,
     maximum,
     minimum,
+    only_lane,
     pointer,
     room,
     select,
@@ -173,3 +174,19 @@ def cross_entropy(z, d, n_out, scale):
     for j in range(0, n_out, lanes(z)):
         store(d + j, (load(z + j) / whole - load(d + j)) * scale)
     return first_lane(log(fill(z, whole))) - sum_lanes(weighted)
+
+
+@kernel
+def cross_entropy_of(z, d, n_out, label, top, scale):
+    """cross_entropy for the class `label`, top being the highest of z; the targets need not lie in d."""
+    total = fill(z, 0.0)
+    value = z[label] - top
+    for j in range(0, n_out, lanes(z)):
+        e = select(first_lanes(z, n_out - j), exp(load(z + j) - top), 0.0)
+        store(z + j, e)
+        total = total + e
+    whole = sum_lanes(total)
+    for j in range(0, n_out, lanes(z)):
+        y = select(only_lane(z, label - j), fill(z, 1.0), 0.0)
+        store(d + j, (load(z + j) / whole - y) * scale)
+    return first_lane(log(fill(z, whole))) - value

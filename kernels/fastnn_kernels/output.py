@@ -64,7 +64,11 @@ def _target_row(work, sample, d, n_out, width):
 @kernel
 def _argmax(row, n):
     """The number of the first of the largest of n elements; 0 where there is NaN."""
-    top = loss.highest(row, n)
+    return _first_that_is(loss.highest(row, n), row, n)
+
+
+@kernel
+def _first_that_is(top, row, n):
     for j in range(0, n, lanes(row)):
         found = mask_word(load(row + j) == top)
         if found != 0:
@@ -134,12 +138,34 @@ def _row_loss(work, code, act, beta, z, kept, d, stride, n_out, width, scale):
 
 
 @kernel
-def losses(work, first, last, start, mean_over):
-    """Loss and delta of the batch's rows first to last (exclusive), from the logits in the last layer's A.
+def _losses_of_labels(work, first, last, start, mean_over):
+    """`losses` for the commonest case: softmax and cross-entropy, a class for every sample."""
+    layer, finite, hits = work.numbers[LAYERS], True, 0
+    n_out, stride = at(work, layer, N_OUT), at(work, layer, STRIDE)
+    z, d = work.space + (at(work, layer, A) + first * stride), work.space + (at(work, layer, D) + first * stride)
+    values, scale = work.space + work.numbers[LOSSES], 1.0 / mean_over
+    for row in range(first, last):
+        sample = sample_at(work, start + row)
+        label, top = np.int64(work.labels[sample]), loss.highest(z, n_out)
+        hits += _first_that_is(top, z, n_out) == label
+        weight = np.float64(work.weights[sample]) if work.numbers[WEIGHTED] else 1.0
+        value = loss.cross_entropy_of(z, d, n_out, label, top, weight * scale) * weight
+        values[row] = value
+        finite = finite and np.isfinite(value)
+        z = z + stride
+        d = d + stride
+    return hits, finite
 
-    start: position of the batch's row 0 in the order; mean_over: samples that the gradient is averaged over.
-    Writes D of the last layer and the row losses; returns (hits, whether every loss was finite).
-    """
+
+@kernel
+def _is_of_labels(work):
+    numbers = work.numbers
+    has_labels = numbers[TARGET] == LABELS and numbers[ACCURACY] == CLASSES
+    return numbers[LOSS] == CROSS_ENTROPY and has_labels and work.loss_constants[SMOOTHING] == 0.0
+
+
+@kernel
+def _all_losses(work, first, last, start, mean_over):
     layer = work.numbers[LAYERS]
     n_out, width, stride = at(work, layer, N_OUT), at(work, layer, WIDTH), at(work, layer, STRIDE)
     act, beta, code = at(work, layer, ACTIVATION), work.betas[layer], work.numbers[LOSS]
@@ -168,3 +194,15 @@ def losses(work, first, last, start, mean_over):
         work.space[work.numbers[LOSSES] + row] = value
         finite = finite and np.isfinite(value)
     return hits, finite
+
+
+@kernel
+def losses(work, first, last, start, mean_over):
+    """Loss and delta of the batch's rows first to last (exclusive), from the logits in the last layer's A.
+
+    start: position of the batch's row 0 in the order; mean_over: samples that the gradient is averaged over.
+    Writes D of the last layer and the row losses; returns (hits, whether every loss was finite).
+    """
+    if _is_of_labels(work):
+        return _losses_of_labels(work, first, last, start, mean_over)
+    return _all_losses(work, first, last, start, mean_over)

@@ -15,14 +15,14 @@ from fastnn_kernels.step import sum_losses
 from fastnn_kernels.team import GOES_ON, STOPPED, agreed, decide, meet, raise_flag
 from fastnn_kernels.update import CHUNK, update_all, update_layers
 from fastnn_kernels.work import (
+    FIELDS,
     LAYERS,
     OPTIMIZER,
     PARAMETERS,
     PARTS,
     PASS_ROWS,
-    SPACE_SIZE,
+    open_work,
     share,
-    with_buffers,
 )
 
 
@@ -84,11 +84,7 @@ def step(work, rank, size, start, count, t):
     parts, losses, hits = work.numbers[PARTS], _losses(work), 0
     first, last = share(parts, rank, size)
     for part in range(first, last):
-        own = with_buffers(
-            work,
-            work.space + rank * work.numbers[SPACE_SIZE],
-            work.gradient + part * work.numbers[PARAMETERS],
-        )
+        own = open_work(work.params, work.alone + (rank * parts + part) * len(FIELDS))
         begin, end = share(count, part, parts)
         losses[part], found, finite = _part(work, own, rates, start, begin, end, count, t)
         hits += found

@@ -3,14 +3,19 @@
 Python passes the addresses of `Arrays`; the kernels see `Work`: the same as typed pointers.
 """
 
+from __future__ import annotations
+
 from typing import NamedTuple
 
 import numpy as np
+from numba import types
+from numba.extending import intrinsic
+from numba.np.numpy_support import from_dtype
 
-from fastnn_kernels.jit import inline, kernel
+from fastnn_kernels.jit import kernel
 from fastnn_kernels.layout import COLUMNS, A
 from fastnn_kernels.machine import UNIT
-from fastnn_kernels.native import integers, lanes, pointer, prefetch
+from fastnn_kernels.native import Pointer, Record, lanes, open_record, prefetch
 
 # Indices of `numbers`: what is whole.
 LAYERS = 0  # layers that have weights
@@ -38,13 +43,12 @@ SUBNETWORK = 21  # whether steps are of a part of the network: NEVER, PER_BATCH 
 STATES = 22  # vectors of state that the optimizer has, where they are
 PASS_ROWS = 23  # rows of a batch that go through the network at once
 PARTS = 24  # into which a batch is divided for the workers, see parts.py; 0: into rows of one pass
-SPACE_SIZE = 25  # elements of a workspace; there are as many as threads where batches are divided into parts
-KEEP_AFTER = 26  # steps after which an epoch's end keeps the parameters; 0: it never does
-KEPT = 27  # how often they were kept, the first time not counted: number i lies in half i % 2 of `kept`
-PREFETCHES = 28  # whether updates through a small network ask for their memory first
-INPUTS = 29  # elements from one worker's own input rows to the next one's; 0 where they share them
-MEETS = 30  # whether workers meet while a pass goes through the layers
-NUMBERS = 31
+KEEP_AFTER = 25  # steps after which an epoch's end keeps the parameters; 0: it never does
+KEPT = 26  # how often they were kept, the first time not counted: number i lies in half i % 2 of `kept`
+PREFETCHES = 27  # whether updates through a small network ask for their memory first
+INPUTS = 28  # elements from one worker's own input rows to the next one's; 0 where they share them
+MEETS = 29  # whether workers meet while a pass goes through the layers
+NUMBERS = 30
 
 ROW = np.uint32  # the number of a row of X: shuffles of rng.py reach no further
 
@@ -65,7 +69,7 @@ class Arrays(NamedTuple):
     norm.CONSTANTS per row of the table; running: float, see layout.RUNNING; kept_running: two of it or none; noise:
     float64, noise.CONSTANTS per row of the table; inner: int64, addresses of a small network's Arrays; of a small
     network outer: int64, addresses of the whole's Arrays, and units: integers as wide as float, see subnetwork.py;
-    augment: float64, basis, room: float, see augment.py.
+    augment: float64, basis, room: float, see augment.py; alone: int64, see `alone_with`.
     """
 
     table: np.ndarray
@@ -98,6 +102,7 @@ class Arrays(NamedTuple):
     augment: np.ndarray
     basis: np.ndarray
     room: np.ndarray
+    alone: np.ndarray
 
     def addresses(self) -> np.ndarray:
         """int64, one address an array. They hold as long as this object lives.
@@ -106,115 +111,48 @@ class Arrays(NamedTuple):
         """
         return np.array([array.ctypes.data for array in self], np.int64)
 
-
-class Work(NamedTuple):
-    """The same as pointers, by the same names."""
-
-    table: object
-    numbers: object
-    betas: object
-    constants: object
-    params: object
-    state: object
-    gradient: object
-    kept: object
-    space: object
-    X: object
-    shift: object
-    scale: object
-    labels: object
-    targets: object
-    samples: object
-    order: object
-    indices: object
-    words: object
-    loss_constants: object
-    weights: object
-    norms: object
-    running: object
-    kept_running: object
-    noise: object
-    inner: object
-    outer: object
-    units: object
-    augment: object
-    basis: object
-    room: object
+    def alone_with(self, spaces: int, space: int, gradients: int) -> Arrays:
+        """The arrays with the addresses of the same but with one of many workspaces and one of many gradients, for
+        threads that work alone: int64 (spaces, gradients, fields). space: elements of one workspace.
+        """
+        alone = np.tile(self.addresses(), (spaces, gradients, 1))
+        size = self.space.itemsize
+        alone[:, :, FIELDS.index("space")] += np.arange(spaces)[:, np.newaxis] * (space * size)
+        alone[:, :, FIELDS.index("gradient")] += np.arange(gradients) * (self.params.size * size)
+        return self._replace(alone=alone)
 
 
-@inline
-def open_work(params, addresses):
-    """Work from the addresses of Arrays; params: any array of the network's dtype."""
-    a = addresses
-    return Work(
-        pointer(np.int64, a[0]),
-        pointer(np.int64, a[1]),
-        pointer(np.float64, a[2]),
-        pointer(np.float64, a[3]),
-        pointer(params, a[4]),
-        pointer(params, a[5]),
-        pointer(params, a[6]),
-        pointer(params, a[7]),
-        pointer(params, a[8]),
-        pointer(params, a[9]),
-        pointer(params, a[10]),
-        pointer(params, a[11]),
-        pointer(np.int32, a[12]),
-        pointer(params, a[13]),
-        pointer(ROW, a[14]),
-        pointer(ROW, a[15]),
-        pointer(np.int64, a[16]),
-        pointer(np.int64, a[17]),
-        pointer(np.float64, a[18]),
-        pointer(params, a[19]),
-        pointer(np.float64, a[20]),
-        pointer(params, a[21]),
-        pointer(params, a[22]),
-        pointer(np.float64, a[23]),
-        pointer(np.int64, a[24]),
-        pointer(np.int64, a[25]),
-        integers(pointer(params, a[26])),
-        pointer(np.float64, a[27]),
-        pointer(params, a[28]),
-        pointer(params, a[29]),
-    )
+FIELDS = Arrays._fields
 
 
-@inline
-def with_buffers(work, space, gradient):
-    """The same Work with another workspace and another gradient."""
-    return Work(
-        work.table,
-        work.numbers,
-        work.betas,
-        work.constants,
-        work.params,
-        work.state,
-        gradient,
-        work.kept,
-        space,
-        work.X,
-        work.shift,
-        work.scale,
-        work.labels,
-        work.targets,
-        work.samples,
-        work.order,
-        work.indices,
-        work.words,
-        work.loss_constants,
-        work.weights,
-        work.norms,
-        work.running,
-        work.kept_running,
-        work.noise,
-        work.inner,
-        work.outer,
-        work.units,
-        work.augment,
-        work.basis,
-        work.room,
-    )
+def _fields(dtype):
+    """What kernels find at each address: the dtype of its elements, for networks of a float dtype."""
+    whole, real, row, label = types.int64, types.float64, from_dtype(np.dtype(ROW)), types.int32
+    unit = types.int32 if dtype.bitwidth == 32 else types.int64
+    known = {
+        **dict.fromkeys(("table", "numbers", "indices", "words", "inner", "outer", "alone"), whole),
+        **dict.fromkeys(("betas", "constants", "loss_constants", "norms", "noise", "augment"), real),
+        **dict.fromkeys(("samples", "order"), row),
+        "labels": label,
+        "units": unit,
+    }
+    return {name: known.get(name, dtype) for name in Arrays._fields}
+
+
+@intrinsic
+def open_work(typingctx, params, addresses):
+    """Work, the typed pointers by the names of Arrays, from the addresses of Arrays: an array, or a pointer to them.
+
+    params: any array of the network's dtype, or a pointer.
+    """
+    if not isinstance(addresses, Pointer | types.Array):
+        return None
+    out = Record(f"Work({params.dtype})", _fields(params.dtype))
+
+    def codegen(context, builder, sig, args):
+        return open_record(context, builder, sig.args[1], args[1])
+
+    return out(params, addresses), codegen
 
 
 @kernel

@@ -12,7 +12,8 @@ from fastnn_kernels.native.across import (
     sum_lanes,
     transpose,
 )
-from fastnn_kernels.native.pointer import Pointer, address, integers, pointer, room
+from fastnn_kernels.native.pointer import Pointer, address, pointer, room
+from fastnn_kernels.native.record import Record, open_record
 from fastnn_kernels.native.tile import tile_load, tile_rank1, tile_rows, tile_store, tile_zero
 from fastnn_kernels.native.vector import (
     absolute,
@@ -29,6 +30,7 @@ from fastnn_kernels.native.vector import (
     load,
     maximum,
     minimum,
+    only_lane,
     pick,
     polynomial,
     prefetch,
@@ -42,6 +44,7 @@ from fastnn_kernels.native.vector import (
 
 __all__ = [
     "Pointer",
+    "Record",
     "absolute",
     "address",
     "bits",
@@ -55,7 +58,6 @@ __all__ = [
     "from_bits",
     "has_estimates",
     "has_permutations",
-    "integers",
     "is_single",
     "lanes",
     "load",
@@ -64,6 +66,8 @@ __all__ = [
     "max_lanes",
     "maximum",
     "minimum",
+    "only_lane",
+    "open_record",
     "permute",
     "pick",
     "pointer",

@@ -2,7 +2,6 @@
 
 p = address(array, offset)    the address of element `offset` of a C-contiguous array
 p = pointer(like, place)      the address given as a number or another pointer, to elements of the dtype of `like`
-p = integers(q)               the address q of floats, to signed integers of the same width
 p + n                         n elements further
 p[i], p[i] = x                element i, no bounds check
 """
@@ -70,19 +69,6 @@ def pointer(typingctx, like, place):
         return builder.inttoptr(_index(context, builder, args[1], sig.args[1]), kind)
 
     return out(like, place), codegen
-
-
-@intrinsic
-def integers(typingctx, p):
-    """The address of floats, read as signed integers of the same width."""
-    if not isinstance(p, Pointer):
-        return None
-    out = Pointer(types.int32 if p.dtype.bitwidth == 32 else types.int64)
-
-    def codegen(context, builder, sig, args):
-        return builder.bitcast(args[0], context.get_value_type(out))
-
-    return out(p), codegen
 
 
 @intrinsic(prefer_literal=True)

@@ -189,17 +189,28 @@ def fill(typingctx, like, x):
     return vec(like, x), codegen
 
 
-@intrinsic
-def first_lanes(typingctx, like, n):
-    """The mask that is true in the first n lanes of a vector of the dtype of `like`."""
+def _lanes_that_are(symbol, like, n):
+    """The mask of the lanes whose number compares so with n."""
     vec = like if isinstance(like, Vec) else of(like.dtype)
 
     def codegen(context, builder, sig, args):
-        count = splat(builder, context.cast(builder, args[1], sig.args[1], types.int32), vec.lanes)
+        number = splat(builder, context.cast(builder, args[1], sig.args[1], types.int32), vec.lanes)
         numbers = ir.Constant(ir.VectorType(I32, vec.lanes), list(range(vec.lanes)))
-        return builder.icmp_signed("<", numbers, count)
+        return builder.icmp_signed(symbol, numbers, number)
 
     return Mask(vec.lanes)(like, n), codegen
+
+
+@intrinsic
+def first_lanes(typingctx, like, n):
+    """The mask that is true in the first n lanes of a vector of the dtype of `like`."""
+    return _lanes_that_are("<", like, n)
+
+
+@intrinsic
+def only_lane(typingctx, like, n):
+    """The mask that is true in lane n alone, and nowhere where there is no such lane."""
+    return _lanes_that_are("==", like, n)
 
 
 # Lane by lane
