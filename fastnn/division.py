@@ -6,13 +6,17 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from fastnn import norms
 from fastnn.augment import Augmentation
 from fastnn_kernels import machine
+from fastnn_kernels.layout import pad
 from fastnn_kernels.noise import SAMPLE_CONNECT
+from fastnn_kernels.work import IN_BLOCKS, SPARSE
 
 if TYPE_CHECKING:
-    from fastnn.job import Part
+    from fastnn.job import Part, Settings
     from fastnn.network import MLP
 
 PASS_ROWS = 1024  # rows that go through the network at once in training; longer batches go in parts, see pass_rows
@@ -23,6 +27,8 @@ FLOPS_PER_THREAD = 1.5e6  # a step's work below which one more thread costs more
 ROWS_PER_THREAD = 16  # of a small network: with fewer, meeting may cost more than it brings
 CACHED_BYTES = 2 << 20  # parameters up to which a network is small: the caches of the cores hold it
 
+PROBED = 64  # samples that tell how many inputs are 0
+MOST_SPARSE = 0.4  # share of inputs that are not 0, below which skipping rows of weights is faster than blocks
 INPUTS_SHARE = 0.03  # of data, parameters and state: what copies of a pass's input rows may take
 PANEL_WEIGHTS = 1 << 14  # of a layer, from which on fetching those that another core wrote costs more than meeting
 
@@ -31,6 +37,14 @@ def suits_single_samples(net: MLP) -> bool:
     """Whether the path for steps of one sample knows all that the layers do."""
     is_noisy = net.has_noise or any(layer.function.is_noisy for layer in net.layers)
     return not is_noisy and not norms.has_norm(net)
+
+
+def single_samples(net: MLP, part: Part, settings: Settings) -> int:
+    """How steps of one sample go: work.IN_BLOCKS or SPARSE, 0 for other steps. Normalized inputs are never sparse."""
+    if not (settings.is_stochastic and suits_single_samples(net)):
+        return 0
+    probed = part.X[part.index[:PROBED]]
+    return SPARSE if net.normalization is None and np.count_nonzero(probed) < MOST_SPARSE * probed.size else IN_BLOCKS
 
 
 def flops_per_sample(net: MLP) -> float:
@@ -47,13 +61,18 @@ def choose_threads(net: MLP, batch: int, asked: int | None) -> int:
     return max(1, min(most, batch // ROWS_PER_THREAD)) if _is_cached(net) else most
 
 
-def numbers_of_threads(net: MLP, batch: int, asked: int | None) -> tuple[int, ...]:
-    """That number, and behind it another one that may turn out to be faster: see crew.py."""
-    first = choose_threads(net, batch, asked)
-    if asked is not None or not _is_cached(net):
-        return (first,)
+def numbers_of_threads(net: MLP, batch: int, asked: int | None, single: int = 0) -> tuple[int, ...]:
+    """That number, and behind it another one that may turn out to be faster: see crew.py. single: as single_samples."""
+    if asked is not None:
+        return (asked,)
+    if single:
+        most = (
+            1 if single == SPARSE else min(_most_threads(net, pad(net.dtype)), -(-net.sizes[1] // (2 * pad(net.dtype))))
+        )
+        return (most, 1) if most > 1 else (1,)
+    first = choose_threads(net, batch, None)
     other = 1 if first > 1 else _most_threads(net, batch)
-    return (first,) if other == first else (first, other)
+    return (first, other) if _is_cached(net) and other != first else (first,)
 
 
 def _is_cached(net: MLP) -> bool:
@@ -85,9 +104,9 @@ def pass_rows(net: MLP, batch: int) -> int:
 
 def panels(
     sizes: Sequence[int], noises: Sequence[int], rows: int, threads: int, most_inputs: float
-) -> tuple[list[bool], bool]:
-    """Layer by layer, whether threads divide its panels of weights, not the rows of a pass: see passes.py. And whether
-    each copies all rows of the input for itself, where it reads them all.
+) -> tuple[list[bool], int]:
+    """Layer by layer, whether threads divide its panels of weights, not the rows of a pass: see passes.py. And how many
+    copies of the input rows there are: one for each thread where it reads them all.
 
     sizes: of the input and all layers; noises: the layers' codes; rows: of a pass; most_inputs: elements that the
     copies behind the first may take.
@@ -96,7 +115,8 @@ def panels(
         threads > 1 and n_in * n_out >= PANEL_WEIGHTS and code != SAMPLE_CONNECT
         for (n_in, n_out), code in zip(pairwise(sizes), noises, strict=True)
     ]
-    return divided, divided[0] and (threads - 1) * rows * sizes[0] <= most_inputs
+    has_copies = divided[0] and (threads - 1) * rows * sizes[0] <= most_inputs
+    return divided, threads if has_copies else 1
 
 
 def most_inputs(part: Part, parameters: int, states: int, augment: Augmentation | None) -> float:

@@ -9,6 +9,7 @@ from fastnn import description, devices, division, norms, prediction
 from fastnn.devices import Cuda
 from fastnn.optimizers import SGD, Optimizer
 from fastnn_kernels import layout, machine
+from fastnn_kernels.work import IN_BLOCKS
 
 if TYPE_CHECKING:
     from fastnn.network import MLP
@@ -51,20 +52,21 @@ def explain(net: MLP, batch: int, optimizer: Optimizer, device: str | Cuda) -> s
 def _on_the_processor(net: MLP, batch: int, optimizer: Optimizer) -> list[str]:
     facts = machine.describe()
     flops = division.flops_per_sample(net)
-    threads = division.choose_threads(net, batch, None)
     stochastic = batch == 1 and isinstance(optimizer, SGD) and division.suits_single_samples(net)
+    numbers = division.numbers_of_threads(net, batch, None, IN_BLOCKS if stochastic else 0)
+    threads = numbers[0]
     parts, rows = division.parts_and_rows(net, batch)
     space = layout.workspace(net.layout, rows, 1 if parts else threads, stochastic)
     floats = space.count * threads + net.layout.count * parts if parts else space.count
     speed = batch / prediction.seconds_of_step(net, batch, optimizer, threads, stochastic)
     share = speed * flops / (prediction.limit(str(net.dtype)) * threads)
-    divided = [] if parts or stochastic else _divided(net, batch, rows)
+    divided = [] if parts or stochastic else _divided(net, rows, max(numbers))
     return [
         f"processor   {facts['processor']}, {facts['vector']}",
         f"tile        {facts['tile']}",
         f"step        {batch:,} samples, {flops * batch / 1e6:,.1f} MFLOP, {type(optimizer).__name__}",
         f"path        {_path(batch, parts, rows, space.rows, stochastic)}{_owners(divided)}",
-        f"threads     {_numbers(net, batch)} of {machine.processors()}: {_why()}",
+        f"threads     {_numbers(numbers)} of {machine.processors()}: {_why()}",
         f"memory      parameters {_bytes(net.layout.count * net.dtype.itemsize)}, "
         f"workspace {_bytes(floats * net.dtype.itemsize)}",
         f"predicted   {_speed(speed, flops)}, {share:.0%} of what the multiply-adds allow",
@@ -75,7 +77,7 @@ def _path(batch: int, parts: int, rows: int, block: int, stochastic: bool) -> st
     if stochastic:
         return (
             f"stochastic: the first layer takes {block} samples side by side, exactly; where more than three fifths of "
-            "the inputs are 0, their rows of weights are skipped instead"
+            "the inputs are 0, their rows of weights are skipped instead, on one thread"
         )
     if parts:
         return (
@@ -91,8 +93,8 @@ def _speed(samples_per_second: float, flops: float) -> str:
     return f"{samples_per_second:,.0f} samples/s, {samples_per_second * flops / 1e9:,.1f} GFLOP/s"
 
 
-def _numbers(net: MLP, batch: int) -> str:
-    first, *others = division.numbers_of_threads(net, batch, None)
+def _numbers(numbers: tuple[int, ...]) -> str:
+    first, *others = numbers
     return f"{first}, or {others[0]} while that is faster," if others else str(first)
 
 
@@ -103,9 +105,8 @@ def _why() -> str:
     )
 
 
-def _divided(net: MLP, batch: int, rows: int) -> list[int]:
+def _divided(net: MLP, rows: int, threads: int) -> list[int]:
     """The layers whose panels the threads divide."""
-    threads = max(division.numbers_of_threads(net, batch, None))
     codes, _ = description.noises(net, True)
     divided, _ = division.panels(net.sizes, codes, rows, threads, 0.0)
     return [number for number, is_divided in enumerate(divided, start=1) if is_divided]

@@ -53,7 +53,7 @@ def limit(dtype: str) -> float:
 
 def seconds_of_step(net: MLP, batch: int, optimizer: Optimizer, threads: int, stochastic: bool) -> float:
     """The predicted time of a training step of `batch` samples; stochastic: on the path for one sample a step."""
-    operations = _stochastic(net) if stochastic else _minibatch(net, batch, states(optimizer.code), threads)
+    operations = _stochastic(net, threads) if stochastic else _minibatch(net, batch, states(optimizer.code), threads)
     return operations / limit(str(net.dtype))
 
 
@@ -72,13 +72,17 @@ def _minibatch(net: MLP, batch: int, remembered: int, threads: int) -> float:
     return products / PRODUCT_SHARE + RESULT * results + rows * _per_row(net) + update + fixed
 
 
-def _stochastic(net: MLP) -> float:
-    """Operations of a sample in a block: the first layer's products are those of several rows, the others' of one."""
+def _stochastic(net: MLP, threads: int) -> float:
+    """Operations of a sample in a block, on the thread that takes the steps.
+
+    The first layer's products are those of several rows, and divided among the threads, the others' of one row.
+    """
     depth, width = _sizes(net)
     block = pad(net.dtype)
-    first = 4.0 * depth[0] * width[0] + 2.0 * depth[0] * block
+    first = 4.0 * depth[0] * width[0] / threads
+    gram = 2.0 * depth[0] * block if threads == 1 else 2 * MEETING / block * PRODUCT_SHARE
     others = 8.0 * (depth[1:] @ width[1:])  # both copies of the weights are updated
-    return first / PRODUCT_SHARE + others / ROW_SHARE + _per_row(net) + SAMPLE
+    return (first + gram) / PRODUCT_SHARE + others / ROW_SHARE + _per_row(net) + SAMPLE
 
 
 def _per_row(net: MLP) -> float:

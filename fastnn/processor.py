@@ -35,7 +35,8 @@ class Processor:
         """It knows all."""
 
     def trainer(self, net: MLP, job: Job, report: Callable[[str], None]) -> Training:
-        numbers = division.numbers_of_threads(net, job.settings.minibatch, self._threads)
+        single = division.single_samples(net, job.training, job.settings)
+        numbers = division.numbers_of_threads(net, job.settings.minibatch, self._threads, single)
         epoch_of = job.settings.minibatch, len(job.training)
         if net.fitted.crew is None or not net.fitted.crew.suits(numbers, epoch_of):
             net.fitted.crew = Crew(numbers, epoch_of)

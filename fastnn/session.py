@@ -88,19 +88,21 @@ def open_session(
     running averages, folded into a copy of the parameters. parts: of a batch that workers take alone, see parts.py.
     """
     codes, noise_constants = description.noises(net, learning is not None)
-    stochastic = learning is not None and learning.settings.is_stochastic and division.suits_single_samples(net)
+    single = 0 if learning is None else division.single_samples(net, part, learning.settings)
     spaces, sharing = (threads, 1) if parts else (1, threads)
     disturbed = [code > SAMPLE_CONNECT for code in codes]
-    panels: tuple[Sequence[bool], bool] = (), False
-    if learning is not None and not stochastic:
+    panels: tuple[Sequence[bool], int] = (), 1
+    if single:
+        panels = (), 2 * threads if single == work.IN_BLOCKS else 1
+    elif learning is not None:
         most = division.most_inputs(part, len(net.params), len(learning.state), learning.settings.augment)
         panels = division.panels(net.sizes, codes, rows, sharing, most)
-    space = layout.workspace(net.layout, rows, sharing, stochastic, disturbed, not predicts, *panels)
+    space = layout.workspace(net.layout, rows, sharing, single > 0, disturbed, not predicts, *panels)
     space.table[1:, layout.NOISE] = codes
     space.table[1:, FUNCTIONS] = [layer.function.addresses(net.dtype) for layer in net.layers]
     numbers = description.numbers(net, part, loss)
     numbers[work.PASS_ROWS], numbers[work.PARTS] = rows, parts
-    numbers[work.STOCHASTIC] = stochastic
+    numbers[work.STOCHASTIC] = single
     numbers[work.RUNNING_SIZE] = net.layout.running
     set_places(numbers, space, net.layout.count)
     empty, augmentation = np.zeros(0, net.dtype), Plan.none(net.dtype)
@@ -116,7 +118,7 @@ def open_session(
         space=layout.zeros(spaces * space.count, net.dtype),
         samples=samples,
         order=samples.copy() if learning is not None and learning.settings.shuffle else samples,
-        indices=np.zeros(2 * (net.n_in + machine.lanes(net.dtype)) if stochastic else 0, np.int64),
+        indices=np.zeros(2 * (net.n_in + machine.lanes(net.dtype)) if single == work.SPARSE else 0, np.int64),
         words=team.new_words(),
         running=net.running,
         kept_running=empty,

@@ -1,6 +1,6 @@
 """What Python calls: epochs of training, evaluation and prediction, each entered by every thread of a team."""
 
-from fastnn_kernels import norm, output, parts, penalty, stochastic, subnetwork
+from fastnn_kernels import blocks, norm, output, parts, penalty, sparse, stochastic, subnetwork
 from fastnn_kernels.jit import entry, kernel
 from fastnn_kernels.layout import ACTIVATION, N_OUT, STRIDE, WIDTH, A
 from fastnn_kernels.native import address, fill, lanes, load, store, sum_lanes
@@ -36,6 +36,7 @@ from fastnn_kernels.work import (
     SAMPLES,
     SEED,
     SHUFFLED,
+    SPARSE,
     STOCHASTIC,
     SUBNETWORK,
     at,
@@ -125,21 +126,33 @@ def _epoch(work, small, rank, size, count, batch, t, epoch):
 
 
 @kernel
-def _stochastic_epoch(work, rank, size, count, t, sparse):
-    """_epoch in steps of one sample: rank 0 does them all."""
-    state, loss = GOES_ON, 0.0
+def _sparse_epoch(work, rank, size, count, t):
+    """sparse.epoch for a team: rank 0 takes all steps."""
+    state, loss, hits = GOES_ON, 0.0, 0
     if rank == 0:
-        state, t, loss, hits = stochastic.epoch(work, count, t, sparse)
-        fetch_add(work.words + HITS, hits)
-        _check_share(work, 0, 1)
+        state, t, loss, hits = sparse.epoch(work, count, t)
         store_release(work.words + DECISION, state)
     else:
         t += count
     if not meet(work.words, size):
+        return STOPPED, t, loss, hits
+    return load_acquire(work.words + DECISION), t, loss, hits
+
+
+@kernel
+def _stochastic_epoch(work, rank, size, count, t):
+    """_epoch in steps of one sample."""
+    if work.numbers[STOCHASTIC] == SPARSE:
+        state, t, loss, hits = _sparse_epoch(work, rank, size, count, t)
+    else:
+        state, t, loss, hits = blocks.epoch(work, rank, size, count, t)
+        if not meet(work.words, size):
+            return STOPPED, t, loss
+    fetch_add(work.words + HITS, hits)
+    _check_share(work, rank, size)
+    if not meet(work.words, size):
         return STOPPED, t, loss
-    if load_acquire(work.words + FLAG):
-        return DIVERGED, t, loss
-    return load_acquire(work.words + DECISION), t, loss
+    return DIVERGED if load_acquire(work.words + FLAG) else state, t, loss
 
 
 @entry
@@ -155,7 +168,6 @@ def train(rank, size, params, addresses, batch, epochs, epoch, t, history):
     small = open_work(params, work.inner) if work.numbers[SUBNETWORK] != NEVER else work
     count = work.numbers[SAMPLES]
     keep_after, kept_at, kept = work.numbers[KEEP_AFTER], work.numbers[KEPT_AT], work.numbers[KEPT]
-    sparse = work.numbers[STOCHASTIC] != 0 and stochastic.is_sparse(work, count)
     if work.numbers[STOCHASTIC] and rank == 0:
         stochastic.transpose_all(work)
     for e in range(epochs):
@@ -164,7 +176,7 @@ def train(rank, size, params, addresses, batch, epochs, epoch, t, history):
         if not meet(work.words, size):
             return
         if work.numbers[STOCHASTIC]:
-            state, t, loss = _stochastic_epoch(work, rank, size, count, t, sparse)
+            state, t, loss = _stochastic_epoch(work, rank, size, count, t)
         else:
             state, t, loss = _epoch(work, small, rank, size, count, batch, t, epoch + e)
         if state != GOES_ON:

@@ -90,8 +90,8 @@ class Workspace:
     """Where everything else lies while `rows` rows go through the network on `threads` threads.
 
     table: the complete layer table; losses: offset of a loss for each row; scratch: offset of the first thread's
-    scratch, scratch_size elements each; block: offset of stochastic.py's scratch; inputs: elements from one thread's
-    own input rows to the next one's, 0 where they share them; count: elements of the workspace.
+    scratch, scratch_size elements each; block: offset of stochastic.py's scratch; inputs: elements from one copy of
+    the input rows to the next one, 0 where there is one; count: elements of the workspace.
     """
 
     table: np.ndarray
@@ -167,19 +167,19 @@ def workspace(
     disturbed: Sequence[bool] = (),
     backwards: bool = True,
     by_panels: Sequence[bool] = (),
-    own_inputs: bool = False,
+    copies: int = 1,
 ) -> Workspace:
     """Lay out activations, deltas and scratch for passes of up to `rows` rows.
 
     stochastic: for steps of one sample, pad(dtype) of them side by side, with transposed panels. disturbed: whether a
     layer has noise on its weights, layer by layer. backwards: whether passes go back through all layers; else only the
     last one has deltas, which the loss writes. by_panels: whether workers divide a layer's panels, layer by layer;
-    own_inputs: whether each of them has all input rows for itself.
+    copies: of the input rows, 1 where workers share them.
     """
     dtype, table = layout.dtype, layout.table.copy()
     rows = pad(dtype) if stochastic else round_up(rows, machine.UNIT)
     panel = 2 * machine.lanes(dtype)
-    inputs = _aligned(rows * table[0, STRIDE], dtype) if own_inputs else 0
+    inputs = _aligned(rows * table[0, STRIDE], dtype) if copies > 1 else 0
     count = 0
     for layer in range(len(table)):
         row = table[layer]
@@ -188,7 +188,7 @@ def workspace(
             row[column] = count
             count = _aligned(count + rows * row[STRIDE], dtype)
         if layer == 0:
-            count += (threads - 1) * inputs
+            count += (copies - 1) * inputs
         row[Z] = row[A]
         if needs_z(row[ACTIVATION]):
             row[Z] = count
@@ -211,7 +211,7 @@ def workspace(
     widest = max(table[2:, WIDTH], default=0)
     scratch_size = _aligned(panel * max(panel + rows, widest), dtype)
     scratch, count = count, count + threads * scratch_size
-    block, count = count, count + (rows * (table[0, WIDTH] + rows) if stochastic else 0)
+    block, count = count, count + (rows * (table[0, WIDTH] + 2 * rows) if stochastic else 0)
     for row, divides in zip(table[1:], by_panels, strict=False):
         row[BY_PANELS] = divides
     return Workspace(table, rows, threads, losses, scratch, scratch_size, block, int(inputs), int(count))

@@ -5,7 +5,7 @@ from fastnn_kernels.activation import LINEAR
 from fastnn_kernels.jit import entry
 from fastnn_kernels.layout import ACTIVATION, N_OUT, STRIDE, WIDTH, A
 from fastnn_kernels.passes import Now, gather
-from fastnn_kernels.work import LAYERS, ROWS, SAMPLES, at, open_work
+from fastnn_kernels.work import LAYERS, ROWS, SAMPLES, at, below, open_work
 
 
 @entry
@@ -23,9 +23,9 @@ def observe(rank, size, params, addresses, layer, activated, out):
     for begin in range(0, work.numbers[SAMPLES], work.numbers[ROWS]):
         count = min(work.numbers[ROWS], work.numbers[SAMPLES] - begin)
         now = Now(0, begin, False, count, 0, 1)
-        gather(work, 0, count, now)
-        for below in range(1, layer):
-            dense.feed(work, below, 0, count, at(work, below, ACTIVATION), now)
+        gather(work, below(work, 1, 0), 0, count, now)
+        for other in range(1, layer):
+            dense.feed(work, other, 0, count, at(work, other, ACTIVATION), now)
         dense.feed(work, layer, 0, count, before, now)
         if activated and is_last:
             output.activate(act, work.betas[layer], z, stride, count, width, n_out)

@@ -37,15 +37,15 @@ class Now(NamedTuple):
 
 
 @kernel
-def gather(work, first, last, now):
-    """Copy the samples at positions start + first to start + last of the order into the input rows, normalized.
+def gather(work, rows, first, last, now):
+    """Copy the samples at positions start + first to start + last of the order into input rows, normalized.
 
-    In training they are augmented before that.
+    rows: where row 0 of them begins. In training they are augmented before they are normalized.
     """
     columns, stride = work.numbers[COLUMNS_IN], at(work, 0, STRIDE)
     normalized = work.numbers[NORMALIZED] != 0
     is_augmented = now.is_training and work.augment[augment.ON] != 0.0
-    out = below(work, 1, now.rank) + first * stride
+    out = rows + first * stride
     n = lanes(out)
     whole = columns - columns % n
     for row in range(first, last):
@@ -116,9 +116,9 @@ def feed_all(work, first, last, now):
     """
     layers, is_whole = work.numbers[LAYERS], work.numbers[INPUTS] != 0
     if is_whole:
-        gather(work, 0, now.rows, now)
+        gather(work, below(work, 1, now.rank), 0, now.rows, now)
     else:
-        gather(work, first, last, now)
+        gather(work, below(work, 1, now.rank), first, last, now)
     for layer in range(1, layers + 1):
         act = at(work, layer, ACTIVATION)
         if layer == layers:

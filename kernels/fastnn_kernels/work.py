@@ -33,8 +33,8 @@ NORMALIZED = 11  # whether shift and scale are applied to the data
 SEED = 12  # of the shuffles and of noise
 SHUFFLED = 13  # whether every epoch has a new order
 SAMPLES = 14  # rows that take part
-STOCHASTIC = 15  # whether steps are of one sample, as stochastic.py does them
-BLOCK = 16  # offset of stochastic.py's scratch in the workspace
+STOCHASTIC = 15  # how steps of one sample go, see stochastic.py: IN_BLOCKS, SPARSE, or 0 for others
+BLOCK = 16  # offset of blocks.py's scratch in the workspace
 KEPT_AT = 17  # the step after which the parameters were last kept
 WEIGHTED = 18  # whether samples have weights
 CUSTOM_LOSS = 19  # address of the user's loss, see loss.py
@@ -46,12 +46,13 @@ PARTS = 24  # into which a batch is divided for the workers, see parts.py; 0: in
 KEEP_AFTER = 25  # steps after which an epoch's end keeps the parameters; 0: it never does
 KEPT = 26  # how often they were kept, the first time not counted: number i lies in half i % 2 of `kept`
 PREFETCHES = 27  # whether updates through a small network ask for their memory first
-INPUTS = 28  # elements from one worker's own input rows to the next one's; 0 where they share them
+INPUTS = 28  # elements from one copy of the input rows to the next; 0 where workers share them
 MEETS = 29  # whether workers meet while a pass goes through the layers
 NUMBERS = 30
 
 ROW = np.uint32  # the number of a row of X: shuffles of rng.py reach no further
 
+IN_BLOCKS, SPARSE = 1, 2
 LABELS, DENSE = 0, 1
 NOTHING, CLASSES, BINARY = 0, 1, 2
 

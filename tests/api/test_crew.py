@@ -7,6 +7,8 @@ from helpers import network
 import fastnn as fn
 from fastnn import crew, division
 from fastnn.crew import Crew
+from fastnn.job import Part, Settings
+from fastnn_kernels.work import IN_BLOCKS, SPARSE
 
 
 def run(one, paces, seconds):
@@ -77,6 +79,29 @@ def test_other_numbers_only_where_none_was_asked_for_and_the_network_is_small(mo
     assert division.numbers_of_threads(small, 1, None) == (1,)
     assert division.numbers_of_threads(large, 256, None) == (2,)
     assert division.numbers_of_threads(small, 32, 2) == (2,)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "zeros", "expected"),
+    [
+        ((784, 128, 10), 0.0, (IN_BLOCKS, (2, 1))),
+        ((784, 128, 10), 0.9, (SPARSE, (1,))),
+        ((784, 8, 10), 0.0, (IN_BLOCKS, (1,))),  # a panel for one thread
+        ((64, 32, 10), 0.0, (IN_BLOCKS, (1,))),  # too little work for two
+    ],
+)
+def test_threads_of_steps_of_one_sample(sizes, zeros, expected, monkeypatch, rng):
+    monkeypatch.setattr(division.machine, "processors", lambda: 2)
+    net = fn.MLP(sizes)
+    part = Part.of((rng.random((70, sizes[0])) >= zeros).astype(np.float32))
+
+    def found(**options):
+        settings = Settings(fn.MSE(), options.get("optimizer", fn.SGD()), 1, 1, 1, True, None, fn.Constant())
+        single = division.single_samples(net, part, settings)
+        return single, division.numbers_of_threads(net, 1, None, single)
+
+    assert found() == expected
+    assert found(optimizer=fn.Adam()) == (0, (1,))
 
 
 @pytest.mark.parametrize("options", [{}, {"clip": fn.ClipNorm(0.1)}, {"validation": 0.2}], ids=str)

@@ -42,6 +42,8 @@ OPTIONS = {
     "augmented": {"optimizer": "adam", "augment": fn.augment.Image(1, 7, shift=1, noise=0.1)},
     "normalized": {"optimizer": fn.Momentum(0.01), "normalize": "standard", "batch_size": 5},
     "passes": {"optimizer": "adam", "batch_size": 90},
+    "one sample": {"optimizer": fn.SGD(0.01), "batch_size": 1},
+    "one sample normalized": {"optimizer": fn.SGD(0.01), "batch_size": 1, "normalize": "standard"},
 }
 
 
@@ -103,26 +105,26 @@ def test_training_by_panels_is_that_of_the_oracle(dtype, from_weights, rng):
 
 def test_which_layers_are_divided():
     sizes, plain, room = [784, 128, 64, 10], [0, 0, 0], 32 * 784
-    assert division.panels(sizes, plain, 32, 1, room) == ([False] * 3, False)
-    assert division.panels(sizes, plain, 32, 2, room) == ([True, False, False], True)
-    assert division.panels(sizes, [DROPOUT, DROPCONNECT, 0], 32, 2, room) == ([True, False, False], True)
-    assert division.panels(sizes, plain, 33, 2, room) == ([True, False, False], False)
-    assert division.panels(sizes, plain, 17, 3, room) == ([True, False, False], False)
-    assert division.panels(sizes, [SAMPLE_CONNECT, 0, 0], 32, 2, room) == ([False] * 3, False)
-    assert division.panels([8, 2000, 2000, 10], plain, 32, 8, room) == ([False, True, True], False)
+    assert division.panels(sizes, plain, 32, 1, room) == ([False] * 3, 1)
+    assert division.panels(sizes, plain, 32, 2, room) == ([True, False, False], 2)
+    assert division.panels(sizes, [DROPOUT, DROPCONNECT, 0], 32, 2, room) == ([True, False, False], 2)
+    assert division.panels(sizes, plain, 33, 2, room) == ([True, False, False], 1)
+    assert division.panels(sizes, plain, 17, 3, room) == ([True, False, False], 1)
+    assert division.panels(sizes, [SAMPLE_CONNECT, 0, 0], 32, 2, room) == ([False] * 3, 1)
+    assert division.panels([8, 2000, 2000, 10], plain, 32, 8, room) == ([False, True, True], 1)
 
 
-@pytest.mark.parametrize("own_inputs", [True, False])
-def test_inputs_of_each_thread_lie_apart(own_inputs):
+@pytest.mark.parametrize("copies", [1, 3])
+def test_copies_of_the_inputs_lie_apart(copies):
     plan = layout.parameters(SIZES, [0, 0, 0], np.dtype(np.float32))
     shared = layout.workspace(plan, 13, 3)
-    space = layout.workspace(plan, 13, 3, by_panels=[True, False, True], own_inputs=own_inputs)
+    space = layout.workspace(plan, 13, 3, by_panels=[True, False, True], copies=copies)
     assert space.meets
     assert not shared.meets
     assert space.table[:, layout.BY_PANELS].tolist() == [0, 1, 0, 1]
     rows = space.rows * int(space.table[0, layout.STRIDE])
     first, behind = space.table[:2, layout.A]
-    if own_inputs:
+    if copies > 1:
         assert space.inputs >= rows
         assert behind - first >= 3 * space.inputs
         assert space.count == shared.count + 2 * space.inputs

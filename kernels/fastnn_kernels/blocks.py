@@ -1,0 +1,182 @@
+"""Stochastic descent on dense data: a block of samples side by side, as exact as one after the other.
+
+Let the weights before a block be W, b. The sample t of the block sees
+
+    z_t = x_t W + b - lr sum_{s < t} (x_s . x_t + 1) delta_s
+
+so the block needs one product X W, one Gram matrix X X.T, and one update W -= lr X.T Delta at its end; only the
+correction, a few rows of n_1 elements, goes sample by sample.
+
+The workers of a team divide the first layer's panels: each feeds and updates its own, from input rows of its own.
+Rank 0 takes the steps; meanwhile the others gather the next block, and the last one makes its Gram matrix.
+"""
+
+from typing import NamedTuple
+
+from fastnn_kernels import dense
+from fastnn_kernels.dense import FROM_ROW, FROM_TARGET, FROM_ZERO
+from fastnn_kernels.jit import kernel
+from fastnn_kernels.layout import DEPTH, N_IN, N_OUT, STRIDE, WIDTH, A, B, D, W
+from fastnn_kernels.native import fma, lanes, load, store, transpose
+from fastnn_kernels.native.atomic import load_acquire
+from fastnn_kernels.optimizer import learning_rate
+from fastnn_kernels.passes import Now, gather
+from fastnn_kernels.stochastic import activate_row, rest_of_step, update_bias
+from fastnn_kernels.team import DECISION, DIVERGED, FLAG, GOES_ON, PROGRESS, STOPPED, decide, meet, raise_flag
+from fastnn_kernels.work import BLOCK, INPUTS, ROWS, SAMPLES, ask_for, at, share
+
+
+class _Block(NamedTuple):
+    """One block, as one worker sees it.
+
+    start: position of its first sample in the order; rows: samples; x: its input rows; gram: X X.T + 1 (rows, ROWS);
+    first, last: the first layer's columns that are the worker's.
+    """
+
+    start: int
+    rows: int
+    x: object
+    gram: object
+    first: int
+    last: int
+
+
+@kernel
+def _columns(work, rank, size):
+    """The first layer's columns, first to last, that are a worker's: whole panels."""
+    width, panel = at(work, 1, WIDTH), 2 * lanes(work.space)
+    first, last = share((width + panel - 1) // panel, rank, size)
+    return first * panel, min(last * panel, width)
+
+
+@kernel
+def _block(work, rank, start, first, last):
+    """The block from a position of the order on. Blocks take turns in two places for inputs and Gram matrix."""
+    size = work.numbers[ROWS]
+    turn = start // size % 2
+    x = work.space + (at(work, 0, A) + (2 * rank + turn) * work.numbers[INPUTS])
+    gram = work.space + (work.numbers[BLOCK] + size * (at(work, 0, WIDTH) + turn * size))
+    return _Block(start, min(size, work.numbers[SAMPLES] - start), x, gram, first, last)
+
+
+@kernel
+def _gather(work, rank, size, block, t):
+    """The inputs of a block, unless it has no samples; the last worker makes its Gram matrix."""
+    gather(work, block.x, 0, block.rows, Now(t + 1, block.start, True, block.rows, rank, size))
+    if rank == size - 1:
+        _make_gram_matrix(work, block)
+
+
+@kernel
+def _make_gram_matrix(work, block):
+    x, stride, gram = block.x, at(work, 0, STRIDE), block.gram
+    size, n, inputs = work.numbers[ROWS], lanes(work.space), work.space + work.numbers[BLOCK]
+    for k in range(0, at(work, 0, WIDTH), n):
+        for row in range(0, size, n):
+            transpose(x + (row * stride + k), stride, inputs + (k * size + row), size)
+    dense.product_rows(x, stride, 1, inputs, size, gram, size, at(work, 0, N_OUT), block.rows, size, FROM_ZERO, gram)
+    for i in range(0, block.rows * size, n):
+        store(gram + i, load(gram + i) + 1.0)
+
+
+@kernel
+def _ask_for_samples(work, start, panel, panels):
+    """Each of a worker's panels asks for its share of the block at `start`: memory and arithmetic run side by side."""
+    first, last = share(min(work.numbers[ROWS], work.numbers[SAMPLES] - start), panel, panels)
+    for row in range(first, last):
+        ask_for(work, start + row)
+
+
+@kernel
+def _feed(work, block):
+    """z of the block's rows by the weights before it."""
+    x_stride, z_stride, panel = at(work, 0, STRIDE), at(work, 1, STRIDE), 2 * lanes(work.space)
+    n_in, depth = at(work, 1, N_IN), at(work, 1, DEPTH)
+    panels = (block.last - block.first + panel - 1) // panel
+    for column in range(block.first, block.last, panel):
+        _ask_for_samples(work, block.start + block.rows, (column - block.first) // panel, panels)
+        w, bias = work.params + (at(work, 1, W) + column * depth), work.params + (at(work, 1, B) + column)
+        z, columns = work.space + (at(work, 1, A) + column), min(panel, block.last - column)
+        dense.product_rows(block.x, x_stride, 1, w, columns, z, z_stride, n_in, block.rows, columns, FROM_ROW, bias)
+
+
+@kernel
+def _correct(work, row, gram):
+    """z of a row: what the updates of the rows before it, whose changes are in D, do to it."""
+    stride, size = at(work, 1, STRIDE), work.numbers[ROWS]
+    z, change = work.space + (at(work, 1, A) + row * stride), work.space + at(work, 1, D)
+    g = gram + row * size
+    for j in range(0, at(work, 1, WIDTH), lanes(z)):
+        value, p = load(z + j), change + j
+        for s in range(row):
+            value = fma(load(p), g[s], value)
+            p = p + stride
+        store(z + j, value)
+
+
+@kernel
+def _steps(work, block, t):
+    """The block's steps, t steps before them; (loss, hits, finite). Leaves what each adds to the first layer in D."""
+    loss, hits = 0.0, 0
+    for row in range(block.rows):
+        _correct(work, row, block.gram)
+        activate_row(work, 1, row)
+        lr = learning_rate(work.constants, t + row + 1)
+        found, finite, value = rest_of_step(work, row, block.start + row, lr)
+        if not finite:
+            return loss, hits, False
+        loss += value
+        hits += found
+    return loss, hits, True
+
+
+@kernel
+def _update(work, block):
+    """The first layer's weights and bias by the changes of all rows in D."""
+    x_stride, stride, panel = at(work, 0, STRIDE), at(work, 1, STRIDE), 2 * lanes(work.space)
+    change, n_in, depth = work.space + at(work, 1, D), at(work, 1, N_IN), at(work, 1, DEPTH)
+    for row in range(block.rows):
+        update_bias(work, 1, change + row * stride, block.first, block.last)
+    for column in range(block.first, block.last, panel):
+        w, d, columns = (
+            work.params + (at(work, 1, W) + column * depth),
+            change + column,
+            min(panel, block.last - column),
+        )
+        dense.product_rows(block.x, 1, x_stride, d, stride, w, columns, block.rows, n_in, columns, FROM_TARGET, w)
+
+
+@kernel
+def epoch(work, rank, size, count, t):
+    """One epoch of stochastic steps; returns (state of the run, step reached, rank 0's sum of losses and hits)."""
+    first, last = _columns(work, rank, size)
+    loss, hits, following = 0.0, 0, _block(work, rank, 0, first, last)
+    _gather(work, rank, size, following, t)
+    while following.rows > 0:
+        block = following
+        following = _block(work, rank, block.start + block.rows, first, last)
+        _feed(work, block)
+        if rank == 0:
+            decide(work.words)
+        if not meet(work.words, size):
+            return STOPPED, t, loss, hits
+        if load_acquire(work.words + DECISION) != 0:
+            return STOPPED, t, loss, hits
+        if rank == 0:
+            value, found, finite = _steps(work, block, t)
+            if not finite:
+                raise_flag(work.words)
+            loss += value
+            hits += found
+        else:
+            _gather(work, rank, size, following, t)
+        if not meet(work.words, size):
+            return STOPPED, t, loss, hits
+        if load_acquire(work.words + FLAG) != 0:
+            return DIVERGED, t, loss, hits
+        _update(work, block)
+        t += block.rows
+        if rank == 0:
+            work.words[PROGRESS] += block.rows
+            _gather(work, rank, size, following, t)
+    return GOES_ON, t, loss, hits

@@ -1,0 +1,155 @@
+"""Stochastic descent on data with many zeros, on one thread: row k of W is read and written only where x_k is not 0.
+
+A sample's update and the next one's product go together through the panels of W: many rows are of both, and still near.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from fastnn_kernels.jit import kernel
+from fastnn_kernels.layout import DEPTH, WIDTH, A, B, D, W
+from fastnn_kernels.native import count_true, fill, fma, lanes, load, lowest_one, mask_word, store
+from fastnn_kernels.optimizer import learning_rate
+from fastnn_kernels.stochastic import activate_row, rest_of_step, update_bias
+from fastnn_kernels.team import DIVERGED, FLAG, GOES_ON, PROGRESS, STOP, STOPPED
+from fastnn_kernels.work import COLUMNS_IN, ask_for, at, sample_at
+
+
+class _Sample(NamedTuple):
+    """The inputs of a sample that are not 0: x[k] for `total` numbers k."""
+
+    x: object
+    numbers: object
+    total: int
+
+
+@kernel
+def _not_zero(x, n, numbers):
+    """The numbers k of all x[k] that are not 0, and up to a vector of others behind them; returns how many they are.
+
+    Half a vector of them is written whatever is not 0 there: a branch for each would be guessed wrong too often.
+    """
+    count, size = 0, lanes(x)
+    half, whole = size // 2, n - n % size
+    for j in range(0, whole, size):
+        mask = load(x + j) != 0.0
+        here, word = count_true(mask), mask_word(mask) | (np.int64(-1) << size)
+        for i in range(half):
+            numbers[count + i] = j + lowest_one(word)
+            word &= word - 1
+        if here > half:
+            for i in range(half, size):
+                numbers[count + i] = j + lowest_one(word)
+                word &= word - 1
+        count += here
+    for k in range(whole, n):
+        numbers[count] = k
+        count += x[k] != 0
+    return count
+
+
+@kernel
+def _inputs(work, position, numbers):
+    """Those of the sample at a position of the order."""
+    columns = work.numbers[COLUMNS_IN]
+    x = work.X + sample_at(work, position) * columns
+    return _Sample(x, numbers, _not_zero(x, columns, numbers))
+
+
+@kernel
+def _times_panel(inputs, w, columns, start, out):
+    """out (columns,) = start + x @ w (n, columns) over the inputs that are not 0.
+
+    For both vectors of a panel, or twice for its only one; four sums side by side hide the latency.
+    """
+    x, numbers, second = inputs.x, inputs.numbers, columns - lanes(w)
+    v = w + second
+    s0, t0 = load(start), load(start + second)
+    s1 = s2 = s3 = t1 = t2 = t3 = fill(w, 0.0)
+    whole = inputs.total - inputs.total % 4
+    for i in range(0, whole, 4):
+        k0, k1, k2, k3 = numbers[i], numbers[i + 1], numbers[i + 2], numbers[i + 3]
+        s0, t0 = fma(load(w + k0 * columns), x[k0], s0), fma(load(v + k0 * columns), x[k0], t0)
+        s1, t1 = fma(load(w + k1 * columns), x[k1], s1), fma(load(v + k1 * columns), x[k1], t1)
+        s2, t2 = fma(load(w + k2 * columns), x[k2], s2), fma(load(v + k2 * columns), x[k2], t2)
+        s3, t3 = fma(load(w + k3 * columns), x[k3], s3), fma(load(v + k3 * columns), x[k3], t3)
+    for i in range(whole, inputs.total):
+        k = numbers[i]
+        s0, t0 = fma(load(w + k * columns), x[k], s0), fma(load(v + k * columns), x[k], t0)
+    store(out, (s0 + s1) + (s2 + s3))
+    store(out + second, (t0 + t1) + (t2 + t3))
+
+
+@kernel
+def _add_outer(inputs, change, w, columns):
+    """w (n, columns) += x.T change over the inputs that are not 0.
+
+    A panel's only vector is read twice, then written twice alike.
+    """
+    second = columns - lanes(w)
+    first, other = load(change), load(change + second)
+    for i in range(inputs.total):
+        k = inputs.numbers[i]
+        p = w + k * columns
+        a, b = fma(first, inputs.x[k], load(p)), fma(other, inputs.x[k], load(p + second))
+        store(p, a)
+        store(p + second, b)
+
+
+@kernel
+def _first_layer(work, inputs, following):
+    """The first layer's weights by `inputs`, then z of the `following` sample, which reads half of the same.
+
+    Panel by panel: what has been updated is still near when it is read.
+    """
+    z, change = work.space + at(work, 1, A), work.space + at(work, 1, D)
+    depth, width, panel = at(work, 1, DEPTH), at(work, 1, WIDTH), 2 * lanes(z)
+    weight, bias = work.params + at(work, 1, W), work.params + at(work, 1, B)
+    for column in range(0, width, panel):
+        columns, w = min(panel, width - column), weight + column * depth
+        _add_outer(inputs, change + column, w, columns)
+        _times_panel(following, w, columns, bias + column, z + column)
+
+
+@kernel
+def _step(work, position, inputs, following, lr):
+    """The step of the sample at a position of the order, whose z is in A; leaves that of the `following` one there.
+
+    Returns (loss, hits, finite).
+    """
+    activate_row(work, 1, 0)
+    hits, finite, loss = rest_of_step(work, 0, position, lr)
+    update_bias(work, 1, work.space + at(work, 1, D), 0, at(work, 1, WIDTH))
+    _first_layer(work, inputs, following)
+    return loss, hits, finite
+
+
+@kernel
+def _following(work, position, count, numbers):
+    """The inputs of the sample behind a position of the order; the last one's again at the end."""
+    if position + 2 < count:
+        ask_for(work, position + 2)
+    return _inputs(work, min(position + 1, count - 1), numbers)
+
+
+@kernel
+def epoch(work, count, t):
+    """One epoch of stochastic steps; returns (state of the run, step reached, sum of losses, hits)."""
+    loss, hits, numbers = 0.0, 0, work.indices
+    others = numbers + (work.numbers[COLUMNS_IN] + lanes(work.X))
+    following = _inputs(work, 0, numbers)
+    _first_layer(work, _Sample(work.X, numbers, 0), following)
+    for position in range(count):
+        if work.words[STOP]:
+            return STOPPED, t, loss, hits
+        inputs, numbers, others = following, others, numbers
+        following = _following(work, position, count, numbers)
+        value, found, finite = _step(work, position, inputs, following, learning_rate(work.constants, t + 1))
+        if not finite or work.words[FLAG]:
+            return DIVERGED, t, loss, hits
+        loss += value
+        hits += found
+        t += 1
+        work.words[PROGRESS] += 1
+    return GOES_ON, t, loss, hits
