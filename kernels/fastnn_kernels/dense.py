@@ -27,11 +27,12 @@ from fastnn_kernels.layout import (
     W,
     Z,
 )
-from fastnn_kernels.machine import UNIT
+from fastnn_kernels.machine import MOST_COLUMNS, UNIT
 from fastnn_kernels.native import (
     fill,
     lanes,
     load,
+    room,
     store,
     tile_load,
     tile_rank1,
@@ -43,6 +44,7 @@ from fastnn_kernels.native import (
 from fastnn_kernels.work import at, below
 
 FROM_ZERO, FROM_ROW, FROM_TARGET = 0, 1, 2
+TRANSPOSED = MOST_COLUMNS * MOST_COLUMNS // 2  # room for a vector of columns of a panel's rows, transposed
 
 
 def _product(rows, vectors):
@@ -237,12 +239,30 @@ def pack_panel(d, stride, columns, count, packed):
 
 
 @kernel
-def weight_gradient(x, x_stride, rows, d, d_stride, columns, count, out, start):
+def _narrow_gradient(x, x_stride, rows, d, d_stride, outputs, count, out):
+    """weight_gradient for a panel of one vector of which `outputs` lanes count: as its transpose, along the rows."""
+    n = lanes(out)
+    transposed = room(out, TRANSPOSED)
+    for i in range(0, 2 * n * n, n):
+        store(transposed + i, fill(out, 0.0))
+    width = n if rows <= n else 2 * n
+    product_rows(d, 1, d_stride, x, x_stride, transposed, 2 * n, count, outputs, width, FROM_ZERO, transposed)
+    for i in range(0, width, n):
+        transpose(transposed + i, 2 * n, out + i * n, n)
+
+
+@kernel
+def weight_gradient(x, x_stride, rows, d, d_stride, columns, outputs, count, out, start):
     """dW of `rows` rows of one panel into `out` (rows, columns).
 
-    x (count, rows): what goes into those rows; d (count, columns): the panel's deltas.
+    x (count, rows): what goes into those rows; d (count, columns): the panel's deltas, of which `outputs` count. Whole
+    vectors of rows are written.
     """
-    product_rows(x, 1, x_stride, d, d_stride, out, columns, count, rows, columns, start, out)
+    n = lanes(out)
+    if columns == n and 4 * outputs <= 3 * n and count >= n and start == FROM_ZERO:
+        _narrow_gradient(x, x_stride, rows, d, d_stride, outputs, count, out)
+    else:
+        product_rows(x, 1, x_stride, d, d_stride, out, columns, count, rows, columns, start, out)
 
 
 @kernel

@@ -12,8 +12,21 @@ from fastnn_kernels import dense, noise, norm, optimizer, penalty, sample_connec
 from fastnn_kernels import piece as pieces
 from fastnn_kernels.dense import FROM_TARGET, FROM_ZERO
 from fastnn_kernels.jit import kernel
-from fastnn_kernels.layout import BATCH_NORM, BETA, BY_PANELS, GAMMA, NO_NORM, NOISE, NORM, STRIDE, WIDTH, B, D, W
-from fastnn_kernels.machine import UNIT
+from fastnn_kernels.layout import (
+    BATCH_NORM,
+    BETA,
+    BY_PANELS,
+    GAMMA,
+    N_OUT,
+    NO_NORM,
+    NOISE,
+    NORM,
+    STRIDE,
+    WIDTH,
+    B,
+    D,
+    W,
+)
 from fastnn_kernels.native import fill, lanes, store
 from fastnn_kernels.update import update
 from fastnn_kernels.work import (
@@ -76,8 +89,9 @@ def _target(work, one, offset):
 
 @kernel
 def _clear_padding(piece, g):
-    """Products compute whole UNITs of rows; behind those of the piece are inputs that do not exist, but are not 0."""
-    for i in range(piece.rows * piece.columns, (piece.rows + UNIT - 1) // UNIT * UNIT * piece.columns, lanes(g)):
+    """Products compute whole vectors of rows; behind those of the piece are inputs that do not exist, but are not 0."""
+    n = lanes(g)
+    for i in range(piece.rows * piece.columns, (piece.rows + n - 1) // n * n * piece.columns, n):
         store(g + i, fill(g, 0.0))
 
 
@@ -93,7 +107,8 @@ def _weights(work, one, piece, d, d_stride):
         sample_connect.gradient(work, layer, k, rows, column, columns, d, d_stride, one, g)
     else:
         x, x_stride = below(work, layer, one.rank) + k, at(work, layer - 1, STRIDE)
-        dense.weight_gradient(x, x_stride, rows, d, d_stride, columns, one.rows, g, start)
+        outputs = min(columns, at(work, layer, N_OUT) - column)
+        dense.weight_gradient(x, x_stride, rows, d, d_stride, columns, outputs, one.rows, g, start)
         _clear_padding(piece, g)
     if at(work, layer, NOISE) > noise.SAMPLE_CONNECT:
         place = piece.offset - at(work, layer, W)
