@@ -27,7 +27,7 @@ from fastnn_kernels.jit import FLAGS
 from fastnn_kernels.lines import stretch
 from fastnn_kernels.native import address, lanes, load, store
 from fastnn_kernels.passes import Now
-from fastnn_kernels.work import OPTIMIZER, open_work, scratch
+from fastnn_kernels.work import OPTIMIZER, open_work
 
 DTYPES = ("float32", "float64")
 PRODUCTS = ("feed", "delta", "gradient")
@@ -123,7 +123,7 @@ def _feed(params, addresses, layer, rows, repeats):
 def _delta(params, addresses, layer, rows, repeats):
     work = open_work(params, addresses)
     for _ in range(repeats):
-        dense.delta(work, layer, 0, rows, Now(1, 0, True, rows, 0, 1), scratch(work, 0))
+        dense.delta(work, layer, 0, rows, Now(1, 0, True, rows, 0, 1))
 
 
 @njit(**FLAGS)

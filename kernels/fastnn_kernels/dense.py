@@ -34,6 +34,8 @@ from fastnn_kernels.native import (
     load,
     room,
     store,
+    tile_add_sums,
+    tile_dot,
     tile_load,
     tile_rank1,
     tile_rows,
@@ -41,7 +43,7 @@ from fastnn_kernels.native import (
     tile_zero,
     transpose,
 )
-from fastnn_kernels.work import at, below
+from fastnn_kernels.work import at, below, scratch
 
 FROM_ZERO, FROM_ROW, FROM_TARGET = 0, 1, 2
 TRANSPOSED = MOST_COLUMNS * MOST_COLUMNS // 2  # room for a vector of columns of a panel's rows, transposed
@@ -103,6 +105,43 @@ def product_rows(a, row_stride, k_stride, b, b_stride, c, c_stride, depth, rows,
                 _short_narrow(x, row_stride, k_stride, b, b_stride, z, c_stride, depth, start, first)
 
 
+def _dots(group):
+    @kernel
+    def dots(x, x_stride, w, depth, z, z_stride):
+        """z (UNIT, 4 columns from 4 * group on) += x (UNIT, depth) @ w.T, w (columns, depth)"""
+        tile = tile_zero(z, UNIT, 4)
+        w = w + 4 * group * depth
+        for k in range(0, depth, lanes(z)):
+            tile = tile_dot(tile, x + k, x_stride, w + k, depth)
+        tile_add_sums(tile, z, z_stride, group)
+
+    return dots
+
+
+_first_dots, _second_dots = _dots(0), _dots(1)
+
+
+@kernel
+def _is_narrow(columns, outputs, n):
+    """Whether `outputs` columns that count fill at most half of a panel's only vector, and that is worth its sums."""
+    return columns == n and n >= 8 and 2 * outputs <= n
+
+
+@kernel
+def _narrow_feed(x, x_stride, w, depth, bias, outputs, rows, z, z_stride, transposed):
+    """z (rows, a vector) = x w + bias as dot products, along the inputs; transposed: room for w (depth, a vector)."""
+    n = lanes(z)
+    for k in range(0, depth, n):
+        transpose(w + k * n, n, transposed + k, depth)
+    for row in range(0, rows, UNIT):
+        a, c = x + row * x_stride, z + row * z_stride
+        for i in range(UNIT):
+            store(c + i * z_stride, load(bias))
+        _first_dots(a, x_stride, transposed, depth, c, z_stride)
+        if outputs > 4:
+            _second_dots(a, x_stride, transposed, depth, c, z_stride)
+
+
 @kernel
 def weights(work, layer):
     """The panels that the layer's products read, the bias behind them: its own, or those that noise has disturbed."""
@@ -127,7 +166,11 @@ def feed_panel(work, layer, column, first, last, act, now):
     if at(work, layer, NOISE) != noise.SAMPLE_CONNECT:
         x, weight = below(work, layer, now.rank) + first * x_stride, weights(work, layer)
         b, bias = weight + column * depth, weight + (depth * width + column)
-        product_rows(x, x_stride, 1, b, columns, z, z_stride, n_in, rows, columns, FROM_ROW, bias)
+        outputs = at(work, layer, N_OUT) - column
+        if _is_narrow(columns, outputs, lanes(z)):
+            _narrow_feed(x, x_stride, b, depth, bias, outputs, rows, z, z_stride, scratch(work, now.rank))
+        else:
+            product_rows(x, x_stride, 1, b, columns, z, z_stride, n_in, rows, columns, FROM_ROW, bias)
     if at(work, layer, NORM) == NO_NORM:
         rowwise.keep_z(work, layer, first, rows, column, columns)
         activation.feed(panel_activation(act, now), work.betas[layer], z, z_stride, rows, columns)
@@ -182,8 +225,8 @@ def transpose_rows(work, layer, k, rows, out):
 
 
 @kernel
-def delta_panel(work, layer, column, first, last, scratch):
-    """Rows first to last of the panel at a column of D, up to what goes by whole rows; scratch: the thread's."""
+def delta_panel(work, layer, column, first, last, now):
+    """Rows first to last of the panel at a column of D, up to what goes by whole rows."""
     above, stride = layer + 1, at(work, layer, STRIDE)
     place, rows = first * stride + column, last - first
     dx = work.space + (at(work, layer, D) + place)
@@ -191,8 +234,9 @@ def delta_panel(work, layer, column, first, last, scratch):
     if at(work, above, NOISE) != noise.SAMPLE_CONNECT:
         n_out, d_stride = at(work, above, N_OUT), at(work, above, STRIDE)
         d = work.space + (at(work, above, D) + first * d_stride)
-        transpose_rows(work, above, column, columns, scratch)
-        product_rows(d, d_stride, 1, scratch, columns, dx, stride, n_out, rows, columns, FROM_ZERO, dx)
+        weight = scratch(work, now.rank)
+        transpose_rows(work, above, column, columns, weight)
+        product_rows(d, d_stride, 1, weight, columns, dx, stride, n_out, rows, columns, FROM_ZERO, dx)
     if at(work, layer, NOISE) != noise.DROPOUT:
         a = work.space + (at(work, layer, Z) + place)
         activation.delta(at(work, layer, ACTIVATION), work.betas[layer], dx, a, stride, rows, columns)
@@ -216,15 +260,15 @@ def delta_rows(work, layer, first, last, now):
 
 
 @kernel
-def delta(work, layer, first, last, now, scratch):
-    """D of the layer, rows first to last, from D of the layer above; scratch: the thread's.
+def delta(work, layer, first, last, now):
+    """D of the layer, rows first to last, from D of the layer above.
 
     False where the team is told to leave.
     """
     if at(work, layer + 1, NOISE) == noise.SAMPLE_CONNECT:
         sample_connect.delta(work, layer + 1, first, last, now)
-    for column in range(0, at(work, layer, WIDTH), 2 * lanes(scratch)):
-        delta_panel(work, layer, column, first, last, scratch)
+    for column in range(0, at(work, layer, WIDTH), 2 * lanes(work.space)):
+        delta_panel(work, layer, column, first, last, now)
     return delta_rows(work, layer, first, last, now)
 
 

@@ -223,7 +223,7 @@ def evaluate(rank, size, params, addresses, block, losses, hits):
     for b in range(rank, losses.size, size):
         count = min(block, work.numbers[SAMPLES] - b * block)
         begin = b * block - first
-        feed_all(work, first, first + count, Now(0, begin, False, count, 0, 1))
+        feed_all(work, first, first + count, Now(0, begin, False, count, rank, 1))
         hits[b], _ = output.losses(work, first, first + count, begin, 1)
         total = 0.0
         for row in range(first, first + count):
@@ -243,7 +243,7 @@ def predict(rank, size, params, addresses, block, out):
     blocks = (work.numbers[SAMPLES] + block - 1) // block
     for b in range(rank, blocks, size):
         count = min(block, work.numbers[SAMPLES] - b * block)
-        feed_all(work, first, first + count, Now(0, b * block - first, False, count, 0, 1))
+        feed_all(work, first, first + count, Now(0, b * block - first, False, count, rank, 1))
         output.activate(act, beta, z, stride, count, width, n_out)
         for row in range(count):
             for j in range(n_out):

@@ -209,7 +209,7 @@ def workspace(
             count = _aligned(row[FACTORS] + row[WIDTH] * row[DEPTH], dtype)
     losses, count = count, _aligned(count + rows, dtype)
     widest = max(table[2:, WIDTH], default=0)
-    scratch_size = _aligned(panel * max(panel + rows, widest), dtype)
+    scratch_size = _aligned(max(panel * max(panel + rows, widest), panel // 2 * max(table[1:, DEPTH])), dtype)
     scratch, count = count, count + threads * scratch_size
     block, count = count, count + (rows * (table[0, WIDTH] + 2 * rows) if stochastic else 0)
     for row, divides in zip(table[1:], by_panels, strict=False):

@@ -18,7 +18,7 @@ from fastnn_kernels.layout import ACTIVATION, BY_PANELS, STRIDE, WIDTH
 from fastnn_kernels.machine import UNIT
 from fastnn_kernels.native import lanes, load, store
 from fastnn_kernels.team import meet
-from fastnn_kernels.work import COLUMNS_IN, INPUTS, LAYERS, NORMALIZED, SEED, at, below, sample_at, scratch, share
+from fastnn_kernels.work import COLUMNS_IN, INPUTS, LAYERS, NORMALIZED, SEED, at, below, sample_at, share
 
 
 class Now(NamedTuple):
@@ -138,7 +138,7 @@ def _delta_panels(work, layer, now):
     for column in range(0, at(work, layer, WIDTH), columns):
         first, last = _stretch(work, layer, column // columns, now)
         if first < last:
-            dense.delta_panel(work, layer, column, first, last, scratch(work, now.rank))
+            dense.delta_panel(work, layer, column, first, last, now)
     return meet(work.words, now.size)
 
 
@@ -149,6 +149,6 @@ def delta_all(work, first, last, now):
         if at(work, layer + 1, BY_PANELS):
             if not _delta_panels(work, layer, now) or not dense.delta_rows(work, layer, first, last, now):
                 return False
-        elif not dense.delta(work, layer, first, last, now, scratch(work, now.rank)):
+        elif not dense.delta(work, layer, first, last, now):
             return False
     return True

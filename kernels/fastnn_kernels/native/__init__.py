@@ -14,7 +14,7 @@ from fastnn_kernels.native.across import (
 )
 from fastnn_kernels.native.pointer import Pointer, address, pointer, room
 from fastnn_kernels.native.record import Record, open_record
-from fastnn_kernels.native.tile import tile_load, tile_rank1, tile_rows, tile_store, tile_zero
+from fastnn_kernels.native.tile import tile_add_sums, tile_dot, tile_load, tile_rank1, tile_rows, tile_store, tile_zero
 from fastnn_kernels.native.vector import (
     absolute,
     bits,
@@ -79,6 +79,8 @@ __all__ = [
     "store",
     "store_where",
     "sum_lanes",
+    "tile_add_sums",
+    "tile_dot",
     "tile_load",
     "tile_rank1",
     "tile_rows",

@@ -113,3 +113,74 @@ def tile_store(typingctx, tile, c, stride, vectors):
         return context.get_dummy_value()
 
     return types.void(tile, c, types.intp, vectors), codegen
+
+
+GROUP = 4  # columns that tile_dot and tile_add_sums take at a time
+
+
+@intrinsic
+def tile_dot(typingctx, tile, a, a_stride, b, b_stride):
+    """tile[i, j] + a[i] * b[j], lane by lane, for rows a[i] of vectors and GROUP rows b[j]."""
+
+    def codegen(context, builder, sig, args):
+        tile, a, a_stride, b, b_stride = args
+        vec, zero = sig.args[0].dtype, ir.Constant(ir.IntType(64), 0)
+
+        def row(base, stride, i):
+            return _load(builder, builder.gep(base, [builder.mul(stride, ir.Constant(stride.type, i))]), zero, vec)
+
+        columns = [row(b, b_stride, j) for j in range(GROUP)]
+        out = []
+        for i in range(sig.args[0].count // GROUP):
+            x = row(a, a_stride, i)
+            for j, column in enumerate(columns):
+                out.append(multiply_add(builder, x, column, builder.extract_value(tile, i * GROUP + j)))
+        return cgutils.pack_array(builder, out)
+
+    return tile(tile, a, types.intp, b, types.intp), codegen
+
+
+def _pair_sums(builder, a, b):
+    """The sums of neighbours in a, and behind them those in b."""
+    both = range(a.type.count * 2)
+    even, odd = (
+        builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), lanes))
+        for lanes in (list(both[::2]), list(both[1::2]))
+    )
+    return builder.fadd(even, odd)
+
+
+def _sums(builder, vectors):
+    """A vector of the sums over the lanes of GROUP vectors."""
+    while len(vectors) > 1:
+        vectors = [_pair_sums(builder, a, b) for a, b in zip(vectors[::2], vectors[1::2], strict=True)]
+    (whole,) = vectors
+    while whole.type.count > GROUP:
+        half = whole.type.count // 2
+        low, high = (
+            builder.shuffle_vector(whole, whole, ir.Constant(ir.VectorType(ir.IntType(32), half), lanes))
+            for lanes in (list(range(0, 2 * half, 2)), list(range(1, 2 * half, 2)))
+        )
+        whole = builder.fadd(low, high)
+    return whole
+
+
+@intrinsic(prefer_literal=True)
+def tile_add_sums(typingctx, tile, c, stride, group):
+    """Add the sums over the lanes of tile[i, :] to GROUP elements of row i of c, from element `group` * GROUP on."""
+
+    def codegen(context, builder, sig, args):
+        tile, c, stride = args[:3]
+        vec, first = sig.args[0].dtype, group.literal_value * GROUP
+        places = [i - first if first <= i < first + GROUP else GROUP for i in range(vec.lanes)]
+        mask = ir.Constant(ir.VectorType(ir.IntType(32), vec.lanes), places)
+        for i in range(sig.args[0].count // GROUP):
+            sums = _sums(builder, [builder.extract_value(tile, i * GROUP + j) for j in range(GROUP)])
+            wide = builder.shuffle_vector(sums, ir.Constant(sums.type, [0.0] * GROUP), mask)
+            row = builder.gep(c, [builder.mul(stride, ir.Constant(stride.type, i))])
+            at = _at(builder, row, ir.Constant(ir.IntType(64), 0), vec)
+            value = _load(builder, row, ir.Constant(ir.IntType(64), 0), vec)
+            builder.store(builder.fadd(value, wide), at).align = vec.dtype.bitwidth // 8
+        return context.get_dummy_value()
+
+    return types.void(tile, c, types.intp, group), codegen
