@@ -17,7 +17,7 @@ from fastnn_kernels import dense
 from fastnn_kernels.dense import FROM_ROW, FROM_TARGET, FROM_ZERO
 from fastnn_kernels.jit import kernel
 from fastnn_kernels.layout import DEPTH, N_IN, N_OUT, STRIDE, WIDTH, A, B, D, W
-from fastnn_kernels.native import fma, lanes, load, store, transpose
+from fastnn_kernels.native import fma, lanes, load, store
 from fastnn_kernels.native.atomic import load_acquire
 from fastnn_kernels.optimizer import learning_rate
 from fastnn_kernels.passes import Now, gather
@@ -73,7 +73,7 @@ def _make_gram_matrix(work, block):
     size, n, inputs = work.numbers[ROWS], lanes(work.space), work.space + work.numbers[BLOCK]
     for k in range(0, at(work, 0, WIDTH), n):
         for row in range(0, size, n):
-            transpose(x + (row * stride + k), stride, inputs + (k * size + row), size)
+            dense.transpose_block(x + (row * stride + k), stride, inputs + (k * size + row), size)
     dense.product_rows(x, stride, 1, inputs, size, gram, size, at(work, 0, N_OUT), block.rows, size, FROM_ZERO, gram)
     for i in range(0, block.rows * size, n):
         store(gram + i, load(gram + i) + 1.0)

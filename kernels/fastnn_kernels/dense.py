@@ -122,6 +122,12 @@ _first_dots, _second_dots = _dots(0), _dots(1)
 
 
 @kernel
+def transpose_block(source, source_stride, target, target_stride):
+    """The one copy of that long code: a block of lanes x lanes elements."""
+    transpose(source, source_stride, target, target_stride)
+
+
+@kernel
 def _is_narrow(columns, outputs, n):
     """Whether `outputs` columns that count fill at most half of a panel's only vector, and that is worth its sums."""
     return columns == n and n >= 8 and 2 * outputs <= n
@@ -132,7 +138,7 @@ def _narrow_feed(x, x_stride, w, depth, bias, outputs, rows, z, z_stride, transp
     """z (rows, a vector) = x w + bias as dot products, along the inputs; transposed: room for w (depth, a vector)."""
     n = lanes(z)
     for k in range(0, depth, n):
-        transpose(w + k * n, n, transposed + k, depth)
+        transpose_block(w + k * n, n, transposed + k, depth)
     for row in range(0, rows, UNIT):
         a, c = x + row * x_stride, z + row * z_stride
         for i in range(UNIT):
@@ -221,7 +227,7 @@ def transpose_rows(work, layer, k, rows, out):
         source = weights(work, layer) + (column * depth + k * columns)
         for i in range(0, rows, n):
             for j in range(0, columns, n):
-                transpose(source + (i * columns + j), columns, out + ((column + j) * rows + i), rows)
+                transpose_block(source + (i * columns + j), columns, out + ((column + j) * rows + i), rows)
 
 
 @kernel
@@ -292,7 +298,7 @@ def _narrow_gradient(x, x_stride, rows, d, d_stride, outputs, count, out):
     width = n if rows <= n else 2 * n
     product_rows(d, 1, d_stride, x, x_stride, transposed, 2 * n, count, outputs, width, FROM_ZERO, transposed)
     for i in range(0, width, n):
-        transpose(transposed + i, 2 * n, out + i * n, n)
+        transpose_block(transposed + i, 2 * n, out + i * n, n)
 
 
 @kernel
