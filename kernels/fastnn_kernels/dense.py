@@ -128,9 +128,12 @@ def transpose_block(source, source_stride, target, target_stride):
 
 
 @kernel
-def _is_narrow(columns, outputs, n):
-    """Whether `outputs` columns that count fill at most half of a panel's only vector, and that is worth its sums."""
-    return columns == n and n >= 8 and 2 * outputs <= n
+def _is_narrow(width, outputs, n):
+    """Whether a layer's outputs fill at most half of its only vector, and that is worth the sums across lanes.
+
+    Never the last panel of several: a unit more in such a layer would change the order of the others' sums.
+    """
+    return width == n and n >= 8 and 2 * outputs <= n
 
 
 @kernel
@@ -172,8 +175,8 @@ def feed_panel(work, layer, column, first, last, act, now):
     if at(work, layer, NOISE) != noise.SAMPLE_CONNECT:
         x, weight = below(work, layer, now.rank) + first * x_stride, weights(work, layer)
         b, bias = weight + column * depth, weight + (depth * width + column)
-        outputs = at(work, layer, N_OUT) - column
-        if _is_narrow(columns, outputs, lanes(z)):
+        outputs = at(work, layer, N_OUT)
+        if _is_narrow(width, outputs, lanes(z)):
             _narrow_feed(x, x_stride, b, depth, bias, outputs, rows, z, z_stride, scratch(work, now.rank))
         else:
             product_rows(x, x_stride, 1, b, columns, z, z_stride, n_in, rows, columns, FROM_ROW, bias)
