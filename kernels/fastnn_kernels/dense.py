@@ -32,11 +32,14 @@ from fastnn_kernels.native import (
     fill,
     lanes,
     load,
+    prefetch_l1,
     room,
     store,
     tile_add_sums,
+    tile_bases,
     tile_dot,
     tile_load,
+    tile_next,
     tile_rank1,
     tile_rows,
     tile_store,
@@ -51,18 +54,21 @@ TRANSPOSED = MOST_COLUMNS * MOST_COLUMNS // 2  # room for a vector of columns of
 
 def _product(rows, vectors):
     @kernel
-    def product(a, row_stride, k_stride, b, b_stride, c, c_stride, depth, start, first):
-        """c (rows, vectors) = start + a (rows, depth) @ b (depth, vectors)"""
+    def product(a, row_stride, k_stride, b, b_stride, c, c_stride, depth, start, first, ahead, step):
+        """c (rows, vectors) = start + a (rows, depth) @ b (depth, vectors); meanwhile asks for what lies at `ahead`."""
         if start == FROM_ROW:
             tile = tile_rows(first, rows, vectors)
         elif start == FROM_TARGET:
             tile = tile_load(c, c_stride, rows, vectors)
         else:
             tile = tile_zero(c, rows, vectors)
+        bases = tile_bases(a, row_stride, rows)
         for _ in range(depth):
-            tile = tile_rank1(tile, a, row_stride, b, vectors)
-            a = a + k_stride
+            prefetch_l1(ahead)
+            tile = tile_rank1(tile, bases, row_stride, b, vectors)
+            bases = tile_next(bases, k_stride)
             b = b + b_stride
+            ahead = ahead + step
         tile_store(tile, c, c_stride, vectors)
 
     return product
@@ -73,36 +79,43 @@ _tall_narrow, _middle_narrow, _short_narrow = (_product(n * UNIT, 1) for n in (3
 
 
 @kernel
-def product_rows(a, row_stride, k_stride, b, b_stride, c, c_stride, depth, rows, width, start, first):
-    """c (rows, width) = start + a (rows, depth) @ b (depth, width), for one panel of columns.
-
-    Element (i, k) of a lies at i * row_stride + k * k_stride; width is one vector or two. start: FROM_ZERO, FROM_ROW
-    (the row at pointer `first`) or FROM_TARGET (what c holds).
-    """
+def _product_rows(a, row_stride, k_stride, b, b_stride, c, c_stride, depth, rows, width, start, first, ahead, step):
+    """product_rows; meanwhile one tile after the other asks for `depth` times `step` elements at a pointer of three."""
     wide = width > lanes(c)
     done = 0
     while done < rows:
         left = rows - done
         x = a + done * row_stride
         z = c + done * c_stride
+        near = ahead[done // (3 * UNIT) % 3]
         if left > 4 * UNIT or 2 * UNIT < left <= 3 * UNIT:
             done += 3 * UNIT
             if wide:
-                _tall(x, row_stride, k_stride, b, b_stride, z, c_stride, depth, start, first)
+                _tall(x, row_stride, k_stride, b, b_stride, z, c_stride, depth, start, first, near, step)
             else:
-                _tall_narrow(x, row_stride, k_stride, b, b_stride, z, c_stride, depth, start, first)
+                _tall_narrow(x, row_stride, k_stride, b, b_stride, z, c_stride, depth, start, first, near, step)
         elif left > UNIT:
             done += 2 * UNIT
             if wide:
-                _middle(x, row_stride, k_stride, b, b_stride, z, c_stride, depth, start, first)
+                _middle(x, row_stride, k_stride, b, b_stride, z, c_stride, depth, start, first, near, step)
             else:
-                _middle_narrow(x, row_stride, k_stride, b, b_stride, z, c_stride, depth, start, first)
+                _middle_narrow(x, row_stride, k_stride, b, b_stride, z, c_stride, depth, start, first, near, step)
         else:
             done += UNIT
             if wide:
-                _short(x, row_stride, k_stride, b, b_stride, z, c_stride, depth, start, first)
+                _short(x, row_stride, k_stride, b, b_stride, z, c_stride, depth, start, first, near, step)
             else:
-                _short_narrow(x, row_stride, k_stride, b, b_stride, z, c_stride, depth, start, first)
+                _short_narrow(x, row_stride, k_stride, b, b_stride, z, c_stride, depth, start, first, near, step)
+
+
+@kernel
+def product_rows(a, row_stride, k_stride, b, b_stride, c, c_stride, depth, rows, width, start, first):
+    """c (rows, width) = start + a (rows, depth) @ b (depth, width), for one panel of columns.
+
+    Element (i, k) of a lies at i * row_stride + k * k_stride; width is one vector or two. start: FROM_ZERO, FROM_ROW
+    (the row at pointer `first`) or FROM_TARGET (what c holds).
+    """
+    _product_rows(a, row_stride, k_stride, b, b_stride, c, c_stride, depth, rows, width, start, first, (c, c, c), 0)
 
 
 def _dots(group):
@@ -305,17 +318,19 @@ def _narrow_gradient(x, x_stride, rows, d, d_stride, outputs, count, out):
 
 
 @kernel
-def weight_gradient(x, x_stride, rows, d, d_stride, columns, outputs, count, out, start):
+def weight_gradient(x, x_stride, rows, d, d_stride, columns, outputs, count, out, start, ahead):
     """dW of `rows` rows of one panel into `out` (rows, columns).
 
     x (count, rows): what goes into those rows; d (count, columns): the panel's deltas, of which `outputs` count. Whole
-    vectors of rows are written.
+    vectors of rows are written. ahead: three pointers to as much as is written, which will be wanted next: memory and
+    arithmetic run side by side.
     """
     n = lanes(out)
     if columns == n and 4 * outputs <= 3 * n and count >= n and start == FROM_ZERO:
         _narrow_gradient(x, x_stride, rows, d, d_stride, outputs, count, out)
     else:
-        product_rows(x, 1, x_stride, d, d_stride, out, columns, count, rows, columns, start, out)
+        step = max(rows * columns // count, 1)
+        _product_rows(x, 1, x_stride, d, d_stride, out, columns, count, rows, columns, start, out, ahead, step)
 
 
 @kernel

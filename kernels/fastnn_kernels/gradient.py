@@ -3,7 +3,8 @@
 The unit of work is a group of up to NR rows of one panel of a layer's weights. The units of all layers form one line,
 panel by panel, and every worker takes a stretch of it; layers whose panels are divided in the feed, too, have a line
 each, so that it updates about those weights which it reads. Whoever has the first group of a panel does its bias, gain
-and shift.
+and shift. In a stretch the panels of deltas that a cache holds are packed, and go side by side: what goes into a group
+of rows, scattered over memory, is fetched and packed once for all of them.
 """
 
 from typing import NamedTuple
@@ -16,6 +17,7 @@ from fastnn_kernels.layout import (
     BATCH_NORM,
     BETA,
     BY_PANELS,
+    DEPTH,
     GAMMA,
     N_OUT,
     NO_NORM,
@@ -33,8 +35,10 @@ from fastnn_kernels.work import (
     INPUTS,
     LAYERS,
     OPTIMIZER,
+    PARAMETERS,
     PREFETCHES,
     SAMPLES,
+    SCRATCH_SIZE,
     ask_for,
     at,
     below,
@@ -44,7 +48,7 @@ from fastnn_kernels.work import (
     share_of_rows,
 )
 
-WORTH_PACKING = 4  # groups of rows that read a panel of deltas, from which on copying it together pays
+WORTH_PACKING = 4  # units that read a panel of deltas, or a group's inputs, from which on copying it together pays
 
 
 class Pass(NamedTuple):
@@ -52,8 +56,8 @@ class Pass(NamedTuple):
 
     rates: the optimizer's, at this step; rank: the worker's; rows: how many; is_first, is_last: of the batch's passes;
     upcoming: position in the order where the next pass begins; ask_first, ask_last: the rows of that one which this
-    worker will gather; units: of its work; tile: scratch for the gradient of a unit; packed: scratch for a panel of
-    deltas; t: the number of the step.
+    worker will gather; units: of its work; tile, inputs, packed: scratch for the gradient of a unit, for what goes into
+    it and for panels of deltas; t: the number of the step.
     """
 
     rates: object
@@ -66,6 +70,7 @@ class Pass(NamedTuple):
     ask_last: object
     units: object
     tile: object
+    inputs: object
     packed: object
     t: object
 
@@ -79,12 +84,26 @@ def _ask_for_samples(work, one, unit):
 
 
 @kernel
+def _updates_at_once(work, one):
+    is_whole = one.is_first and one.is_last and one.rates.clip_norm == 0.0
+    return is_whole and work.numbers[OPTIMIZER] != optimizer.NONE
+
+
+@kernel
 def _target(work, one, offset):
     """Where a unit's gradient goes: to scratch where the update follows at once, else to the gradient vector."""
-    at_once = one.is_first and one.is_last and one.rates.clip_norm == 0.0
-    if at_once and work.numbers[OPTIMIZER] != optimizer.NONE:
-        return one.tile
-    return work.gradient + offset
+    return one.tile if _updates_at_once(work, one) else work.gradient + offset
+
+
+@kernel
+def _ahead(work, one, piece, g):
+    """Pointers to what is wanted right after the gradient at g: the parameters, and up to two vectors of state."""
+    if not _updates_at_once(work, one) or subnetwork.is_passing(work):
+        return g, g, g
+    states, w, s1 = optimizer.states(work.numbers[OPTIMIZER]), work.params + piece.offset, work.state + piece.offset
+    if states == 0:
+        return w, w, w
+    return w, s1, s1 + work.numbers[PARAMETERS] if states > 1 else s1
 
 
 @kernel
@@ -96,8 +115,8 @@ def _clear_padding(piece, g):
 
 
 @kernel
-def _weights(work, one, piece, d, d_stride):
-    """Gradient and update of one group of rows."""
+def _weights(work, one, piece, x, x_stride, d, d_stride):
+    """Gradient and update of one group of rows; x: what goes into it, d: the deltas of its panel."""
     layer, column, columns, k, rows = piece.layer, piece.column, piece.columns, piece.row, piece.rows
     g = _target(work, one, piece.offset)
     if work.numbers[PREFETCHES]:
@@ -106,9 +125,8 @@ def _weights(work, one, piece, d, d_stride):
     if at(work, layer, NOISE) == noise.SAMPLE_CONNECT:
         sample_connect.gradient(work, layer, k, rows, column, columns, d, d_stride, one, g)
     else:
-        x, x_stride = below(work, layer, one.rank) + k, at(work, layer - 1, STRIDE)
-        outputs = min(columns, at(work, layer, N_OUT) - column)
-        dense.weight_gradient(x, x_stride, rows, d, d_stride, columns, outputs, one.rows, g, start)
+        outputs, ahead = min(columns, at(work, layer, N_OUT) - column), _ahead(work, one, piece, g)
+        dense.weight_gradient(x, x_stride, rows, d, d_stride, columns, outputs, one.rows, g, start, ahead)
         _clear_padding(piece, g)
     if at(work, layer, NOISE) > noise.SAMPLE_CONNECT:
         place = piece.offset - at(work, layer, W)
@@ -145,21 +163,70 @@ def _norm(work, one, layer, column, columns):
 
 
 @kernel
-def _panel(work, one, layer, column, first, last, unit):
-    """The groups first to last (exclusive) of one panel; unit: the number of the first among the worker's."""
+def _inputs(work, one, layer, group, units):
+    """What goes into a group of rows of so many units, and the elements from one row of it to the next."""
     panel = 2 * lanes(work.params)
-    columns = min(panel, at(work, layer, WIDTH) - column)
-    d, d_stride = work.space + (at(work, layer, D) + column), at(work, layer, STRIDE)
-    if last - first >= WORTH_PACKING:
-        dense.pack_panel(d, d_stride, columns, one.rows, one.packed)
-        d, d_stride = one.packed, columns
-    if first == 0:
+    x, stride = below(work, layer, one.rank) + group * panel, at(work, layer - 1, STRIDE)
+    if units < WORTH_PACKING:
+        return x, stride
+    columns = min(panel, at(work, layer, DEPTH) - group * panel)
+    dense.pack_panel(x, stride, columns, one.rows, one.inputs)
+    return one.inputs, columns
+
+
+@kernel
+def _deltas(work, one, layer, column, slot):
+    """The deltas of the panel that begins at a column, and the elements from one row of them to the next.
+
+    slot: where they are packed among others; negative if they are not.
+    """
+    panel = 2 * lanes(work.params)
+    if slot < 0:
+        return work.space + (at(work, layer, D) + column), at(work, layer, STRIDE)
+    return one.packed + slot * panel * one.rows, min(panel, at(work, layer, WIDTH) - column)
+
+
+@kernel
+def _open_panel(work, one, layer, column, slot, has_first):
+    """Pack the deltas of a panel, and do all but its weights, if this worker has its first group."""
+    d, d_stride = _deltas(work, one, layer, column, slot)
+    columns = min(2 * lanes(work.params), at(work, layer, WIDTH) - column)
+    if slot >= 0:
+        scattered, stride = _deltas(work, one, layer, column, -1)
+        dense.pack_panel(scattered, stride, columns, one.rows, d)
+    if has_first:
         _bias(work, one, layer, column, columns, d, d_stride)
         if at(work, layer, NORM) != NO_NORM:
             _norm(work, one, layer, column, columns)
-    for group in range(first, last):
-        _ask_for_samples(work, one, unit + group - first)
-        _weights(work, one, pieces.weights(work, layer, column, group), d, d_stride)
+
+
+@kernel
+def _panels(work, one, layer, p, stop, begin, end, unit):
+    """Those units from begin to end (exclusive) of a layer's line which are of the panels from p to stop (exclusive).
+
+    unit: the number of the first among the worker's; returns that of the next.
+    """
+    panel = 2 * lanes(work.params)
+    _, groups = pieces.groups(work, layer)
+    slot = 0 if min(groups, end - begin) >= WORTH_PACKING else p - stop
+    for q in range(p, stop):
+        _open_panel(work, one, layer, q * panel, slot + (q - p), begin <= q * groups)
+    for group in range(groups):
+        first, last = max(p, (begin - group + groups - 1) // groups), min(stop, (end - group + groups - 1) // groups)
+        x, x_stride = _inputs(work, one, layer, group, last - first)
+        for q in range(first, last):
+            d, d_stride = _deltas(work, one, layer, q * panel, slot + (q - p))
+            _ask_for_samples(work, one, unit)
+            _weights(work, one, pieces.weights(work, layer, q * panel, group), x, x_stride, d, d_stride)
+            unit += 1
+    return unit
+
+
+@kernel
+def _slots(work, one):
+    """How many panels of deltas the scratch has room for: at least one."""
+    panel = 2 * lanes(work.params)
+    return (work.numbers[SCRATCH_SIZE] - panel * panel) // (panel * one.rows) - 1
 
 
 @kernel
@@ -197,20 +264,20 @@ def gradients(work, rank, size, rates, count, is_first, is_last, upcoming, t):
     upcoming: position in the order where the next pass begins; t: the number of the step.
     """
     panel, tile = 2 * lanes(work.params), scratch(work, rank)
+    inputs = tile + panel * panel
+    packed = inputs + panel * count
     begin, end, own = _line(work, rank, size)
     asks = _next_pass(work, rank, size, count, upcoming)
-    one = Pass(rates, rank, count, is_first, is_last, upcoming, asks[0], asks[1], own, tile, tile + panel * panel, t)
-    unit = 0
+    one = Pass(rates, rank, count, is_first, is_last, upcoming, asks[0], asks[1], own, tile, inputs, packed, t)
+    unit, slots = 0, _slots(work, one)
     for layer in range(1, work.numbers[LAYERS] + 1):
         panels, groups = pieces.groups(work, layer)
         if at(work, layer, BY_PANELS):
             first, last = share(panels * groups, rank, size)
         else:
-            first, last = begin, end
+            first, last = max(begin, 0), min(end, panels * groups)
             begin -= panels * groups
             end -= panels * groups
-        for p in range(panels):
-            one_first, one_last = max(first - p * groups, 0), min(last - p * groups, groups)
-            if one_first < one_last:
-                _panel(work, one, layer, p * panel, one_first, one_last, unit)
-                unit += one_last - one_first
+        stop = (last + groups - 1) // groups
+        for p in range(first // groups, stop, slots):
+            unit = _panels(work, one, layer, p, min(p + slots, stop), first, last, unit)

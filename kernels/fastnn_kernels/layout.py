@@ -59,6 +59,7 @@ BATCH_STATS = 5  # vectors as wide as the layer: mean, variance, 1 / deviation, 
 LAYER_STATS = 3  # numbers a row: 1 / deviation, and two means of its deltas
 
 ALIGNMENT = 64  # bytes: a cache line
+PACKED_BYTES = 1 << 19  # of panels of deltas that gradient.py has side by side: less than a core's second cache
 
 
 @dataclass(frozen=True)
@@ -178,7 +179,6 @@ def workspace(
     """
     dtype, table = layout.dtype, layout.table.copy()
     rows = pad(dtype) if stochastic else round_up(rows, machine.UNIT)
-    panel = 2 * machine.lanes(dtype)
     inputs = _aligned(rows * table[0, STRIDE], dtype) if copies > 1 else 0
     count = 0
     for layer in range(len(table)):
@@ -208,13 +208,23 @@ def workspace(
             row[NOISY], row[FACTORS] = count, _aligned(count + row[WIDTH] * (row[DEPTH] + 1), dtype)
             count = _aligned(row[FACTORS] + row[WIDTH] * row[DEPTH], dtype)
     losses, count = count, _aligned(count + rows, dtype)
-    widest = max(table[2:, WIDTH], default=0)
-    scratch_size = _aligned(max(panel * max(panel + rows, widest), panel // 2 * max(table[1:, DEPTH])), dtype)
+    scratch_size = _scratch_size(table, rows, dtype)
     scratch, count = count, count + threads * scratch_size
     block, count = count, count + (rows * (table[0, WIDTH] + 2 * rows) if stochastic else 0)
     for row, divides in zip(table[1:], by_panels, strict=False):
         row[BY_PANELS] = divides
     return Workspace(table, rows, threads, losses, scratch, scratch_size, block, int(inputs), int(count))
+
+
+def _scratch_size(table: np.ndarray, rows: int, dtype: np.dtype) -> int:
+    """Elements of a thread's scratch, which holds one after the other: the gradient of a unit of gradient.py, what goes
+    into it and panels of deltas; a panel of weights transposed, for deltas and for the feed of few outputs.
+    """
+    panel = 2 * machine.lanes(dtype)
+    most = round_up(max(table[1:, WIDTH]), panel) // panel
+    slots = min(most, max(1, PACKED_BYTES // (panel * rows * dtype.itemsize)))
+    widest, deepest = max(table[2:, WIDTH], default=0), max(table[1:, DEPTH])
+    return _aligned(max(panel * (panel + (1 + slots) * rows), panel * widest, panel // 2 * deepest), dtype)
 
 
 def _aligned(count: int, dtype: np.dtype) -> int:

@@ -25,7 +25,7 @@ from fastnn_kernels.native import (
     lanes,
     load,
     permute,
-    prefetch,
+    prefetch_l2,
     room,
     select,
     store_where,
@@ -204,9 +204,9 @@ def ask_for(work, small, piece):
         start, stride = _place(work, piece, unit)
         for k in range(piece.rows):
             place = start + inputs[k] * stride
-            prefetch(work.params + place)
+            prefetch_l2(work.params + place)
             for i in range(small.numbers[STATES]):
-                prefetch(work.state + (i * work.numbers[PARAMETERS] + place))
+                prefetch_l2(work.state + (i * work.numbers[PARAMETERS] + place))
 
 
 @kernel

@@ -15,7 +15,7 @@ from numba.np.numpy_support import from_dtype
 from fastnn_kernels.jit import kernel
 from fastnn_kernels.layout import COLUMNS, A
 from fastnn_kernels.machine import UNIT
-from fastnn_kernels.native import Pointer, Record, lanes, open_record, prefetch
+from fastnn_kernels.native import Pointer, Record, lanes, open_record, prefetch_l2
 
 # Indices of `numbers`: what is whole.
 LAYERS = 0  # layers that have weights
@@ -202,4 +202,4 @@ def ask_for(work, position):
     columns = work.numbers[COLUMNS_IN]
     x = work.X + sample_at(work, position) * columns
     for j in range(0, columns, lanes(x)):
-        prefetch(x + j)
+        prefetch_l2(x + j)

@@ -68,7 +68,7 @@ def test_every_tile_stays_in_whole_registers(height, vectors, dtype):
 
     def one(a, b, c, depth, stride, k_stride):  # k_stride: no constant, as in product_rows
         p = address(a, 0)
-        tile(p, depth, k_stride, address(b, 0), stride, address(c, 0), stride, depth, dense.FROM_ZERO, p)
+        tile(p, depth, k_stride, address(b, 0), stride, address(c, 0), stride, depth, dense.FROM_ZERO, p, p, k_stride)
 
     array = {"float32": "f4", "float64": "f8"}[dtype]
     loops = product_loops(njit(one, **jit.FLAGS), f"void({array}[::1], {array}[::1], {array}[::1], i8, i8, i8)", dtype)

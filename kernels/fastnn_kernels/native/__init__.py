@@ -14,7 +14,17 @@ from fastnn_kernels.native.across import (
 )
 from fastnn_kernels.native.pointer import Pointer, address, pointer, room
 from fastnn_kernels.native.record import Record, open_record
-from fastnn_kernels.native.tile import tile_add_sums, tile_dot, tile_load, tile_rank1, tile_rows, tile_store, tile_zero
+from fastnn_kernels.native.tile import (
+    tile_add_sums,
+    tile_bases,
+    tile_dot,
+    tile_load,
+    tile_next,
+    tile_rank1,
+    tile_rows,
+    tile_store,
+    tile_zero,
+)
 from fastnn_kernels.native.vector import (
     absolute,
     bits,
@@ -33,7 +43,8 @@ from fastnn_kernels.native.vector import (
     only_lane,
     pick,
     polynomial,
-    prefetch,
+    prefetch_l1,
+    prefetch_l2,
     select,
     sqrt,
     store,
@@ -72,7 +83,8 @@ __all__ = [
     "pick",
     "pointer",
     "polynomial",
-    "prefetch",
+    "prefetch_l1",
+    "prefetch_l2",
     "room",
     "select",
     "sqrt",
@@ -80,8 +92,10 @@ __all__ = [
     "store_where",
     "sum_lanes",
     "tile_add_sums",
+    "tile_bases",
     "tile_dot",
     "tile_load",
+    "tile_next",
     "tile_rank1",
     "tile_rows",
     "tile_store",

@@ -76,25 +76,60 @@ def tile_load(typingctx, c, stride, rows, vectors):
     return out(c, types.intp, rows, vectors), codegen
 
 
+PER_BASE = 3  # rows that are addressed from one pointer: base, base + stride, base + 2 stride are one instruction each
+
+
+def _opaque(builder, value):
+    """The same value, of which LLVM knows no more: else it would find one row from the last, a chain of additions that
+    takes longer than the products."""
+    return builder.asm(ir.FunctionType(value.type, [value.type]), "", "=r,0", [value], side_effect=False)
+
+
 @intrinsic(prefer_literal=True)
-def tile_rank1(typingctx, tile, a, stride, b, vectors):
-    """tile[i, :] + a[i * stride] * b[:]"""
+def tile_bases(typingctx, a, stride, rows):
+    """Pointers to every PER_BASE-th of `rows` rows, `stride` elements apart, for tile_rank1."""
+    out = types.UniTuple(a, -(-rows.literal_value // PER_BASE))
 
     def codegen(context, builder, sig, args):
-        tile, a, stride, b = args[:4]
+        a, stride = args[:2]
+        places = [builder.mul(stride, ir.Constant(stride.type, i * PER_BASE)) for i in range(out.count)]
+        return cgutils.pack_array(builder, [_opaque(builder, builder.gep(a, [place])) for place in places])
+
+    return out(a, types.intp, rows), codegen
+
+
+@intrinsic
+def tile_next(typingctx, bases, step):
+    """All pointers `step` elements further."""
+
+    def codegen(context, builder, sig, args):
+        bases, step = args
+        moved = [builder.gep(builder.extract_value(bases, i), [step]) for i in range(sig.args[0].count)]
+        return cgutils.pack_array(builder, moved)
+
+    return bases(bases, types.intp), codegen
+
+
+@intrinsic(prefer_literal=True)
+def tile_rank1(typingctx, tile, bases, stride, b, vectors):
+    """tile[i, :] + a[i * stride] * b[:], where `bases` are those of a."""
+
+    def codegen(context, builder, sig, args):
+        tile, bases, stride, b = args[:4]
         rows, width = _shape(sig.args[0], vectors)
         vec = sig.args[0].dtype
         columns = _columns(builder, b, width, vec)
         out = []
         for i in range(rows):
-            at = builder.gep(a, [builder.mul(stride, ir.Constant(stride.type, i))])
+            base = builder.extract_value(bases, i // PER_BASE)
+            at = builder.gep(base, [builder.mul(stride, ir.Constant(stride.type, i % PER_BASE))])
             x = splat(builder, builder.load(at), vec.lanes)
             for j in range(width):
                 acc = builder.extract_value(tile, i * width + j)
                 out.append(multiply_add(builder, x, columns[j], acc))
         return cgutils.pack_array(builder, out)
 
-    return tile(tile, a, types.intp, b, vectors), codegen
+    return tile(tile, bases, types.intp, b, vectors), codegen
 
 
 @intrinsic(prefer_literal=True)
@@ -150,8 +185,16 @@ def _pair_sums(builder, a, b):
     return builder.fadd(even, odd)
 
 
+def _widened(builder, vector):
+    """With zeros up to GROUP lanes."""
+    lanes = [min(i, vector.type.count) for i in range(max(GROUP, vector.type.count))]
+    zeros = ir.Constant(vector.type, [0.0] * vector.type.count)
+    return builder.shuffle_vector(vector, zeros, ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), lanes))
+
+
 def _sums(builder, vectors):
     """A vector of the sums over the lanes of GROUP vectors."""
+    vectors = [_widened(builder, vector) for vector in vectors]
     while len(vectors) > 1:
         vectors = [_pair_sums(builder, a, b) for a, b in zip(vectors[::2], vectors[1::2], strict=True)]
     (whole,) = vectors
@@ -167,7 +210,10 @@ def _sums(builder, vectors):
 
 @intrinsic(prefer_literal=True)
 def tile_add_sums(typingctx, tile, c, stride, group):
-    """Add the sums over the lanes of tile[i, :] to GROUP elements of row i of c, from element `group` * GROUP on."""
+    """Add the sums over the lanes of tile[i, :] to GROUP elements of row i of c, from element `group` * GROUP on.
+
+    The row ends with its first vector.
+    """
 
     def codegen(context, builder, sig, args):
         tile, c, stride = args[:3]

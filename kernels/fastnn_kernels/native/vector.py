@@ -151,17 +151,23 @@ def store_where(typingctx, mask, p, v):
     return types.void(mask, p, v), codegen
 
 
-@intrinsic
-def prefetch(typingctx, p):
-    """Ask for the cache line at pointer p to be brought near."""
+def _prefetch(locality, where):
+    @intrinsic
+    def prefetch(typingctx, p):
+        def codegen(context, builder, sig, args):
+            at = builder.bitcast(args[0], ir.IntType(8).as_pointer())
+            flags = [ir.Constant(I32, n) for n in (0, locality, 1)]  # to be read, data
+            call(builder, "llvm.prefetch.p0", ir.VoidType(), [at, *flags])
+            return context.get_dummy_value()
 
-    def codegen(context, builder, sig, args):
-        at = builder.bitcast(args[0], ir.IntType(8).as_pointer())
-        flags = [ir.Constant(I32, n) for n in (0, 2, 1)]  # to be read, into the second level, data
-        call(builder, "llvm.prefetch.p0", ir.VoidType(), [at, *flags])
-        return context.get_dummy_value()
+        return types.void(p), codegen
 
-    return types.void(p), codegen
+    prefetch.__doc__ = f"Ask for the cache line at pointer p to be brought into {where}."
+    return prefetch
+
+
+prefetch_l1 = _prefetch(3, "the first level")
+prefetch_l2 = _prefetch(2, "the second level")
 
 
 # Making vectors
