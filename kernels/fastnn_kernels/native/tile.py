@@ -79,12 +79,6 @@ def tile_load(typingctx, c, stride, rows, vectors):
 PER_BASE = 3  # rows that are addressed from one pointer: base, base + stride, base + 2 stride are one instruction each
 
 
-def _opaque(builder, value):
-    """The same value, of which LLVM knows no more: else it would find one row from the last, a chain of additions that
-    takes longer than the products."""
-    return builder.asm(ir.FunctionType(value.type, [value.type]), "", "=r,0", [value], side_effect=False)
-
-
 @intrinsic(prefer_literal=True)
 def tile_bases(typingctx, a, stride, rows):
     """Pointers to every PER_BASE-th of `rows` rows, `stride` elements apart, for tile_rank1."""
@@ -93,9 +87,18 @@ def tile_bases(typingctx, a, stride, rows):
     def codegen(context, builder, sig, args):
         a, stride = args[:2]
         places = [builder.mul(stride, ir.Constant(stride.type, i * PER_BASE)) for i in range(out.count)]
-        return cgutils.pack_array(builder, [_opaque(builder, builder.gep(a, [place])) for place in places])
+        return cgutils.pack_array(builder, [builder.gep(a, [place]) for place in places])
 
     return out(a, types.intp, rows), codegen
+
+
+def _opaque(builder, value):
+    """The same value, of which LLVM knows no more.
+
+    Else it would find each row of a tile from the last, in a chain of additions that takes longer than the products, or
+    keep a pointer to every row, on the stack.
+    """
+    return builder.asm(ir.FunctionType(value.type, [value.type]), "", "=r,0", [value], side_effect=False)
 
 
 @intrinsic
@@ -104,8 +107,8 @@ def tile_next(typingctx, bases, step):
 
     def codegen(context, builder, sig, args):
         bases, step = args
-        moved = [builder.gep(builder.extract_value(bases, i), [step]) for i in range(sig.args[0].count)]
-        return cgutils.pack_array(builder, moved)
+        each = [builder.extract_value(bases, i) for i in range(sig.args[0].count)]
+        return cgutils.pack_array(builder, [_opaque(builder, builder.gep(base, [step])) for base in each])
 
     return bases(bases, types.intp), codegen
 
