@@ -4,9 +4,8 @@ feed      Z (rows, n_out) = X (rows, n_in) W + b, then the activation
 delta     dX (rows, n_in) = dZ (rows, n_out) W.T, times the derivative of the activation below
 gradient  dW (n_in, n_out) = X.T dZ;  db = sum of dZ over the rows
 
-All three are one loop over tiles of 3, 2 or 1 times UNIT rows and two vectors of columns, or one where a panel is
-narrow. The inner sum runs over its whole length in one order, so that results do not depend on tile or thread. Rows
-are rounded up to UNIT: A, D and scratch have room for that.
+All three go by the register tiles of product.py, panel by panel. Rows are rounded up to UNIT: A, D and scratch have
+room for that.
 """
 
 from fastnn_kernels import activation, noise, norm, rowwise, sample_connect
@@ -32,106 +31,14 @@ from fastnn_kernels.native import (
     fill,
     lanes,
     load,
-    prefetch_l1,
     room,
     store,
-    tile_add_sums,
-    tile_bases,
-    tile_dot,
-    tile_load,
-    tile_next,
-    tile_rank1,
-    tile_rows,
-    tile_store,
-    tile_zero,
     transpose,
 )
+from fastnn_kernels.product import FROM_ROW, FROM_ZERO, first_dots, product_rows, product_rows_ahead, second_dots
 from fastnn_kernels.work import at, below, scratch
 
-FROM_ZERO, FROM_ROW, FROM_TARGET = 0, 1, 2
 TRANSPOSED = MOST_COLUMNS * MOST_COLUMNS // 2  # room for a vector of columns of a panel's rows, transposed
-
-
-def _product(rows, vectors):
-    @kernel
-    def product(a, row_stride, k_stride, b, b_stride, c, c_stride, depth, start, first, ahead, step):
-        """c (rows, vectors) = start + a (rows, depth) @ b (depth, vectors); meanwhile asks for what lies at `ahead`."""
-        if start == FROM_ROW:
-            tile = tile_rows(first, rows, vectors)
-        elif start == FROM_TARGET:
-            tile = tile_load(c, c_stride, rows, vectors)
-        else:
-            tile = tile_zero(c, rows, vectors)
-        bases = tile_bases(a, row_stride, rows)
-        for _ in range(depth):
-            prefetch_l1(ahead)
-            tile = tile_rank1(tile, bases, row_stride, b, vectors)
-            bases = tile_next(bases, k_stride)
-            b = b + b_stride
-            ahead = ahead + step
-        tile_store(tile, c, c_stride, vectors)
-
-    return product
-
-
-_tall, _middle, _short = (_product(n * UNIT, 2) for n in (3, 2, 1))
-_tall_narrow, _middle_narrow, _short_narrow = (_product(n * UNIT, 1) for n in (3, 2, 1))
-
-
-@kernel
-def _product_rows(a, row_stride, k_stride, b, b_stride, c, c_stride, depth, rows, width, start, first, ahead, step):
-    """product_rows; meanwhile one tile after the other asks for `depth` times `step` elements at a pointer of three."""
-    wide = width > lanes(c)
-    done = 0
-    while done < rows:
-        left = rows - done
-        x = a + done * row_stride
-        z = c + done * c_stride
-        near = ahead[done // (3 * UNIT) % 3]
-        if left > 4 * UNIT or 2 * UNIT < left <= 3 * UNIT:
-            done += 3 * UNIT
-            if wide:
-                _tall(x, row_stride, k_stride, b, b_stride, z, c_stride, depth, start, first, near, step)
-            else:
-                _tall_narrow(x, row_stride, k_stride, b, b_stride, z, c_stride, depth, start, first, near, step)
-        elif left > UNIT:
-            done += 2 * UNIT
-            if wide:
-                _middle(x, row_stride, k_stride, b, b_stride, z, c_stride, depth, start, first, near, step)
-            else:
-                _middle_narrow(x, row_stride, k_stride, b, b_stride, z, c_stride, depth, start, first, near, step)
-        else:
-            done += UNIT
-            if wide:
-                _short(x, row_stride, k_stride, b, b_stride, z, c_stride, depth, start, first, near, step)
-            else:
-                _short_narrow(x, row_stride, k_stride, b, b_stride, z, c_stride, depth, start, first, near, step)
-
-
-@kernel
-def product_rows(a, row_stride, k_stride, b, b_stride, c, c_stride, depth, rows, width, start, first):
-    """c (rows, width) = start + a (rows, depth) @ b (depth, width), for one panel of columns.
-
-    Element (i, k) of a lies at i * row_stride + k * k_stride; width is one vector or two. start: FROM_ZERO, FROM_ROW
-    (the row at pointer `first`) or FROM_TARGET (what c holds).
-    """
-    _product_rows(a, row_stride, k_stride, b, b_stride, c, c_stride, depth, rows, width, start, first, (c, c, c), 0)
-
-
-def _dots(group):
-    @kernel
-    def dots(x, x_stride, w, depth, z, z_stride):
-        """z (UNIT, 4 columns from 4 * group on) += x (UNIT, depth) @ w.T, w (columns, depth)"""
-        tile = tile_zero(z, UNIT, 4)
-        w = w + 4 * group * depth
-        for k in range(0, depth, lanes(z)):
-            tile = tile_dot(tile, x + k, x_stride, w + k, depth)
-        tile_add_sums(tile, z, z_stride, group)
-
-    return dots
-
-
-_first_dots, _second_dots = _dots(0), _dots(1)
 
 
 @kernel
@@ -159,9 +66,9 @@ def _narrow_feed(x, x_stride, w, depth, bias, outputs, rows, z, z_stride, transp
         a, c = x + row * x_stride, z + row * z_stride
         for i in range(UNIT):
             store(c + i * z_stride, load(bias))
-        _first_dots(a, x_stride, transposed, depth, c, z_stride)
+        first_dots(a, x_stride, transposed, depth, c, z_stride)
         if outputs > 4:
-            _second_dots(a, x_stride, transposed, depth, c, z_stride)
+            second_dots(a, x_stride, transposed, depth, c, z_stride)
 
 
 @kernel
@@ -322,15 +229,13 @@ def weight_gradient(x, x_stride, rows, d, d_stride, columns, outputs, count, out
     """dW of `rows` rows of one panel into `out` (rows, columns).
 
     x (count, rows): what goes into those rows; d (count, columns): the panel's deltas, of which `outputs` count. Whole
-    vectors of rows are written. ahead: three pointers to as much as is written, which will be wanted next: memory and
-    arithmetic run side by side.
+    vectors of rows are written.
     """
     n = lanes(out)
     if columns == n and 4 * outputs <= 3 * n and count >= n and start == FROM_ZERO:
         _narrow_gradient(x, x_stride, rows, d, d_stride, outputs, count, out)
     else:
-        step = max(rows * columns // count, 1)
-        _product_rows(x, 1, x_stride, d, d_stride, out, columns, count, rows, columns, start, out, ahead, step)
+        product_rows_ahead(x, 1, x_stride, d, d_stride, out, columns, count, rows, columns, start, out, ahead)
 
 
 @kernel

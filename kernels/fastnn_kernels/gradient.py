@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 from fastnn_kernels import dense, noise, norm, optimizer, penalty, sample_connect, subnetwork, weight_noise
 from fastnn_kernels import piece as pieces
-from fastnn_kernels.dense import FROM_TARGET, FROM_ZERO
 from fastnn_kernels.jit import kernel
 from fastnn_kernels.layout import (
     BATCH_NORM,
@@ -30,8 +29,10 @@ from fastnn_kernels.layout import (
     W,
 )
 from fastnn_kernels.native import fill, lanes, store
+from fastnn_kernels.product import FROM_TARGET, FROM_ZERO, Ahead
 from fastnn_kernels.update import update
 from fastnn_kernels.work import (
+    COLUMNS_IN,
     INPUTS,
     LAYERS,
     OPTIMIZER,
@@ -43,6 +44,7 @@ from fastnn_kernels.work import (
     at,
     below,
     open_work,
+    sample_at,
     scratch,
     share,
     share_of_rows,
@@ -76,14 +78,6 @@ class Pass(NamedTuple):
 
 
 @kernel
-def _ask_for_samples(work, one, unit):
-    """Every unit of work asks for its share of the next pass's samples: memory and arithmetic run side by side."""
-    first, last = share(one.ask_last - one.ask_first, unit, one.units)
-    for row in range(first, last):
-        ask_for(work, one.upcoming + one.ask_first + row)
-
-
-@kernel
 def _updates_at_once(work, one):
     is_whole = one.is_first and one.is_last and one.rates.clip_norm == 0.0
     return is_whole and work.numbers[OPTIMIZER] != optimizer.NONE
@@ -96,7 +90,7 @@ def _target(work, one, offset):
 
 
 @kernel
-def _ahead(work, one, piece, g):
+def _wanted_soon(work, one, piece, g):
     """Pointers to what is wanted right after the gradient at g: the parameters, and up to two vectors of state."""
     if not _updates_at_once(work, one) or subnetwork.is_passing(work):
         return g, g, g
@@ -104,6 +98,28 @@ def _ahead(work, one, piece, g):
     if states == 0:
         return w, w, w
     return w, s1, s1 + work.numbers[PARAMETERS] if states > 1 else s1
+
+
+@kernel
+def _wanted_later(work, one, unit, g):
+    """Pointers to a unit's share of the next pass's samples, and elements of each: a product asks for up to three."""
+    first, last = share(one.ask_last - one.ask_first, unit, one.units)
+    position, columns = one.upcoming + one.ask_first + first, work.numbers[COLUMNS_IN]
+    if last - first > 3:
+        for i in range(last - first):
+            ask_for(work, position + i)
+    if last == first or last - first > 3:
+        return (g, g, g), 0
+    second, third = min(position + 1, position + last - first - 1), position + last - first - 1
+    a, b, c = sample_at(work, position), sample_at(work, second), sample_at(work, third)
+    return (work.X + a * columns, work.X + b * columns, work.X + c * columns), columns
+
+
+@kernel
+def _ahead(work, one, piece, unit, g):
+    later, columns = _wanted_later(work, one, unit, g)
+    soon_step, later_step = piece.rows * piece.columns // one.rows, (columns + one.rows - 1) // one.rows
+    return Ahead(_wanted_soon(work, one, piece, g), soon_step, later, later_step)
 
 
 @kernel
@@ -115,8 +131,8 @@ def _clear_padding(piece, g):
 
 
 @kernel
-def _weights(work, one, piece, x, x_stride, d, d_stride):
-    """Gradient and update of one group of rows; x: what goes into it, d: the deltas of its panel."""
+def _weights(work, one, piece, unit, x, x_stride, d, d_stride):
+    """Gradient and update of a unit of work; x: what goes into it, d: the deltas of its panel."""
     layer, column, columns, k, rows = piece.layer, piece.column, piece.columns, piece.row, piece.rows
     g = _target(work, one, piece.offset)
     if work.numbers[PREFETCHES]:
@@ -125,7 +141,7 @@ def _weights(work, one, piece, x, x_stride, d, d_stride):
     if at(work, layer, NOISE) == noise.SAMPLE_CONNECT:
         sample_connect.gradient(work, layer, k, rows, column, columns, d, d_stride, one, g)
     else:
-        outputs, ahead = min(columns, at(work, layer, N_OUT) - column), _ahead(work, one, piece, g)
+        outputs, ahead = min(columns, at(work, layer, N_OUT) - column), _ahead(work, one, piece, unit, g)
         dense.weight_gradient(x, x_stride, rows, d, d_stride, columns, outputs, one.rows, g, start, ahead)
         _clear_padding(piece, g)
     if at(work, layer, NOISE) > noise.SAMPLE_CONNECT:
@@ -216,8 +232,7 @@ def _panels(work, one, layer, p, stop, begin, end, unit):
         x, x_stride = _inputs(work, one, layer, group, last - first)
         for q in range(first, last):
             d, d_stride = _deltas(work, one, layer, q * panel, slot + (q - p))
-            _ask_for_samples(work, one, unit)
-            _weights(work, one, pieces.weights(work, layer, q * panel, group), x, x_stride, d, d_stride)
+            _weights(work, one, pieces.weights(work, layer, q * panel, group), unit, x, x_stride, d, d_stride)
             unit += 1
     return unit
 

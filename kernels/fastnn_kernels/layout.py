@@ -51,7 +51,7 @@ NOISY = 22  # offset of the disturbed weights and bias in the workspace
 FACTORS = 23  # offset of what takes their gradient to the weights', in panels
 UNITS = 24  # offset of the numbers of a small network's units, see subnetwork.py
 PLACES = 25  # offset of the places of the whole network's units among them
-BY_PANELS = 26  # whether workers divide the layer's panels of weights, not the rows that go through it: see dense.py
+BY_PANELS = 26  # whether workers divide the layer's panels of weights, not the rows that go through it: see passes.py
 COLUMNS = 27
 
 NO_NORM, BATCH_NORM, LAYER_NORM = 0, 1, 2

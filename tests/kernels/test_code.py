@@ -8,13 +8,15 @@ from helpers import DTYPES
 from numba import njit, typeof
 
 from fastnn import session
-from fastnn_kernels import dense, epoch, jit, machine
+from fastnn_kernels import epoch, jit, machine, product
 from fastnn_kernels.native import address
 
 
-def product(a, b, c, depth, rows, width):
+def multiply(a, b, c, depth, rows, width):
     p = address(a, 0)
-    dense.product_rows(p, depth, 1, address(b, 0), width, address(c, 0), width, depth, rows, width, dense.FROM_ZERO, p)
+    product.product_rows(
+        p, depth, 1, address(b, 0), width, address(c, 0), width, depth, rows, width, product.FROM_ZERO, p
+    )
 
 
 def inner_loops(assembly):
@@ -53,7 +55,7 @@ reads_x86 = pytest.mark.skipif(not machine.IS_X86, reason="reads the instruction
 def test_no_loop_of_the_products_spills(dtype):
     array = {"float32": "f4", "float64": "f8"}[dtype]
     loops = product_loops(
-        njit(product, **jit.FLAGS), f"void({array}[::1], {array}[::1], {array}[::1], i8, i8, i8)", dtype
+        njit(multiply, **jit.FLAGS), f"void({array}[::1], {array}[::1], {array}[::1], i8, i8, i8)", dtype
     )
     assert max(count for _, count in loops) >= 2 * 3 * machine.UNIT, "the tall tile's loop was not found"
     assert not [spills(loop) for loop, _ in loops if spills(loop)]
@@ -64,11 +66,12 @@ def test_no_loop_of_the_products_spills(dtype):
 @pytest.mark.parametrize("vectors", [1, 2])
 @pytest.mark.parametrize("height", [1, 2, 3])
 def test_every_tile_stays_in_whole_registers(height, vectors, dtype):
-    tile = dense._product(height * machine.UNIT, vectors)
+    tile = product._product(height * machine.UNIT, vectors)
 
     def one(a, b, c, depth, stride, k_stride):  # k_stride: no constant, as in product_rows
         p = address(a, 0)
-        tile(p, depth, k_stride, address(b, 0), stride, address(c, 0), stride, depth, dense.FROM_ZERO, p, p, k_stride)
+        ahead = product.Ahead(p, stride, p, k_stride)
+        tile(p, depth, k_stride, address(b, 0), stride, address(c, 0), stride, depth, product.FROM_ZERO, p, ahead)
 
     array = {"float32": "f4", "float64": "f8"}[dtype]
     loops = product_loops(njit(one, **jit.FLAGS), f"void({array}[::1], {array}[::1], {array}[::1], i8, i8, i8)", dtype)

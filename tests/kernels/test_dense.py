@@ -6,7 +6,7 @@ from helpers import DTYPES, ODD_SIZES, data, exact, network, sum_error, turns
 from numba import njit
 
 from fastnn import session
-from fastnn_kernels import dense, layout, machine
+from fastnn_kernels import layout, machine, product
 from fastnn_kernels.jit import FLAGS
 from fastnn_kernels.layout import DEPTH, N_OUT, STRIDE, WIDTH, A, D, T
 from fastnn_kernels.machine import UNIT
@@ -14,8 +14,8 @@ from fastnn_kernels.native import address
 
 
 @njit(**FLAGS)
-def product(a, row_stride, k_stride, b, c, c_stride, depth, rows, width, start, first):
-    dense.product_rows(
+def multiply(a, row_stride, k_stride, b, c, c_stride, depth, rows, width, start, first):
+    product.product_rows(
         address(a, 0),
         row_stride,
         k_stride,
@@ -77,14 +77,14 @@ def test_products_of_a_layer(n_in, n_hidden, n_out, rows, dtype, sessions, rng):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("start", [dense.FROM_ZERO, dense.FROM_ROW, dense.FROM_TARGET])
+@pytest.mark.parametrize("start", [product.FROM_ZERO, product.FROM_ROW, product.FROM_TARGET])
 @pytest.mark.parametrize("vectors", [1, 2])
 def test_product_rows_writes_its_tile_and_nothing_else(vectors, start, dtype, rng):
     width, stride = vectors * machine.lanes(dtype), 3 * machine.lanes(dtype)
     for rows, depth in ((1, 0), (UNIT, 1), (2 * UNIT + 1, 7), (3 * UNIT, 33), (5 * UNIT, 2), (8 * UNIT - 1, 16)):
         a, b, c = data(rng, (rows, depth)), data(rng, (depth, width)), data(rng, (10 * UNIT, stride))
         first = data(rng, (width,))
-        begin = {dense.FROM_ZERO: 0.0, dense.FROM_ROW: first, dense.FROM_TARGET: c[:rows, :width].copy()}[start]
+        begin = {product.FROM_ZERO: 0.0, product.FROM_ROW: first, product.FROM_TARGET: c[:rows, :width].copy()}[start]
         whole = layout.round_up(rows, UNIT)
         for by_column in (False, True):  # the gradient reads its first operand the other way
             padded = np.zeros((whole, depth + 1), dtype)
@@ -93,7 +93,7 @@ def test_product_rows_writes_its_tile_and_nothing_else(vectors, start, dtype, rn
             strides = (1, whole) if by_column else (depth + 1, 1)
             target = c.astype(dtype)
             given = np.append(b, np.zeros((1, width)), axis=0).astype(dtype)
-            product(memory, *strides, given, target, stride, depth, rows, width, start, first.astype(dtype))
+            multiply(memory, *strides, given, target, stride, depth, rows, width, start, first.astype(dtype))
             assert_product(target[:rows, :width].astype(np.float64), a, b, dtype, begin)
             assert np.array_equal(target[whole:], c[whole:])
             assert np.array_equal(target[:, width:], c[:, width:])

@@ -1,0 +1,40 @@
+"""Gradients do not depend on how many panels of deltas lie packed side by side, nor on who packs them."""
+
+import numpy as np
+import pytest
+from helpers import DTYPES, data, same
+
+import fastnn as fn
+from fastnn_kernels import gradient, layout
+
+SIZES = [40, 150, 130, 5]  # on no processor do so many columns make fewer than five panels
+ROWS = 36
+OPTIMIZERS = {"sgd": fn.SGD(0.01), "momentum": fn.Momentum(0.01), "adam": fn.Adam(0.001), "amsgrad": fn.AMSGrad(0.001)}
+
+
+def train(optimizer, dtype, threads):
+    rng = np.random.default_rng(0)
+    net = fn.MLP(SIZES, activation="tanh", dtype=dtype, seed=1)
+    X, y = data(rng, (2 * ROWS + 3, 40)), data(rng, (2 * ROWS + 3, 5))
+    net.fit(X, y, loss="mse", optimizer=optimizer, batch_size=ROWS, epochs=2, threads=threads, progress=False)
+    return net.weights
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_the_same_bits_with_few_panels_side_by_side(name, dtype, monkeypatch):
+    expected = train(OPTIMIZERS[name], dtype, 1)
+    panel = layout.tiling(np.dtype(dtype)).panel * ROWS * np.dtype(dtype).itemsize
+    for panels in (1, gradient.WORTH_PACKING):
+        monkeypatch.setattr(layout, "PACKED_BYTES", panels * panel)
+        for threads in (1, 2, 3):
+            assert same(train(OPTIMIZERS[name], dtype, threads), expected)
+
+
+@pytest.mark.parametrize("panels", [1, 3])
+def test_scratch_has_room_for_as_many_panels_as_the_cache_holds(panels, monkeypatch):
+    dtype, columns = np.dtype(np.float32), layout.tiling(np.dtype(np.float32)).panel
+    plan = layout.parameters([8, 5 * columns, 1], [0, 0], dtype)
+    monkeypatch.setattr(layout, "PACKED_BYTES", panels * columns * ROWS * dtype.itemsize)
+    space = layout.workspace(plan, ROWS, 1)
+    assert space.scratch_size >= columns * (columns + (1 + panels) * ROWS)
