@@ -29,7 +29,7 @@ CACHED_BYTES = 2 << 20  # parameters up to which a network is small: the caches 
 
 PROBED = 64  # samples that tell how many inputs are 0
 MOST_SPARSE = 0.4  # share of inputs that are not 0, below which skipping rows of weights is faster than blocks
-INPUTS_SHARE = 0.03  # of data, parameters and state: what copies of a pass's input rows may take
+LITTLE = 0.03  # of data, parameters and state: what each of several copies that make training faster may take
 PANEL_WEIGHTS = 1 << 14  # of a layer, from which on fetching those that another core wrote costs more than meeting
 
 
@@ -119,6 +119,6 @@ def panels(
     return divided, threads if has_copies else 1
 
 
-def most_inputs(part: Part, parameters: int, states: int, augment: Augmentation | None) -> float:
-    """What `panels` is to know: little beside data, parameters and state; none where each copy would be augmented."""
-    return 0.0 if augment is not None else INPUTS_SHARE * (part.X.size + parameters + states)
+def little(part: Part, parameters: int, states: int) -> float:
+    """Elements that are little beside data, parameters and state."""
+    return LITTLE * (part.X.size + parameters + states)

@@ -55,7 +55,8 @@ def attach(net: MLP, outer: Session, rows: int) -> Session:
     small = layout.parameters(sizes, [layer.function.code for layer in net.layers], net.dtype)
     disturbed = [code > noise.SAMPLE_CONNECT for code in codes]
     panels = division.panels(sizes, codes, rows, outer.threads, inf if arrays.numbers[work.INPUTS] else 0.0)
-    space = layout.workspace(small, rows, outer.threads, False, disturbed, True, *panels)
+    packed = int(arrays.numbers[work.SCRATCH_SIZE])
+    space = layout.workspace(small, rows, outer.threads, False, disturbed, True, *panels, packed=packed)
     space.table[1:, layout.NOISE] = codes
     space.table[1:, session.FUNCTIONS] = arrays.table[1:, session.FUNCTIONS]
     units = _units(space.table, net.sizes, net.dtype)

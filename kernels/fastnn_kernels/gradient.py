@@ -118,7 +118,8 @@ def _wanted_later(work, one, unit, g):
 @kernel
 def _ahead(work, one, piece, unit, g):
     later, columns = _wanted_later(work, one, unit, g)
-    soon_step, later_step = piece.rows * piece.columns // one.rows, (columns + one.rows - 1) // one.rows
+    rows = max(one.rows, 1)
+    soon_step, later_step = piece.rows * piece.columns // rows, (columns + rows - 1) // rows
     return Ahead(_wanted_soon(work, one, piece, g), soon_step, later, later_step)
 
 
@@ -240,8 +241,8 @@ def _panels(work, one, layer, p, stop, begin, end, unit):
 @kernel
 def _slots(work, one):
     """How many panels of deltas the scratch has room for: at least one."""
-    panel = 2 * lanes(work.params)
-    return (work.numbers[SCRATCH_SIZE] - panel * panel) // (panel * one.rows) - 1
+    panel, rows = 2 * lanes(work.params), max(one.rows, 1)
+    return (work.numbers[SCRATCH_SIZE] - panel * panel) // (panel * rows) - 1
 
 
 @kernel

@@ -169,13 +169,15 @@ def workspace(
     backwards: bool = True,
     by_panels: Sequence[bool] = (),
     copies: int = 1,
+    packed: int = 0,
 ) -> Workspace:
     """Lay out activations, deltas and scratch for passes of up to `rows` rows.
 
     stochastic: for steps of one sample, pad(dtype) of them side by side, with transposed panels. disturbed: whether a
     layer has noise on its weights, layer by layer. backwards: whether passes go back through all layers; else only the
     last one has deltas, which the loss writes. by_panels: whether workers divide a layer's panels, layer by layer;
-    copies: of the input rows, 1 where workers share them.
+    copies: of the input rows, 1 where workers share them. packed: elements that a thread's packed panels of deltas may
+    take; there is room for one in any case.
     """
     dtype, table = layout.dtype, layout.table.copy()
     rows = pad(dtype) if stochastic else round_up(rows, machine.UNIT)
@@ -208,7 +210,7 @@ def workspace(
             row[NOISY], row[FACTORS] = count, _aligned(count + row[WIDTH] * (row[DEPTH] + 1), dtype)
             count = _aligned(row[FACTORS] + row[WIDTH] * row[DEPTH], dtype)
     losses, count = count, _aligned(count + rows, dtype)
-    scratch_size = _scratch_size(table, rows, dtype)
+    scratch_size = _scratch_size(table, rows, packed, dtype) if backwards else _feed_scratch(table, dtype)
     scratch, count = count, count + threads * scratch_size
     block, count = count, count + (rows * (table[0, WIDTH] + 2 * rows) if stochastic else 0)
     for row, divides in zip(table[1:], by_panels, strict=False):
@@ -216,15 +218,21 @@ def workspace(
     return Workspace(table, rows, threads, losses, scratch, scratch_size, block, int(inputs), int(count))
 
 
-def _scratch_size(table: np.ndarray, rows: int, dtype: np.dtype) -> int:
-    """Elements of a thread's scratch, which holds one after the other: the gradient of a unit of gradient.py, what goes
-    into it and panels of deltas; a panel of weights transposed, for deltas and for the feed of few outputs.
+def _feed_scratch(table: np.ndarray, dtype: np.dtype) -> int:
+    """Elements of a thread's scratch for the feed: the panel of a layer of few outputs, transposed."""
+    return _aligned(machine.lanes(dtype) * max(table[1:, DEPTH]), dtype)
+
+
+def _scratch_size(table: np.ndarray, rows: int, packed: int, dtype: np.dtype) -> int:
+    """Elements of a thread's scratch, which holds one after the other: what the feed needs; a panel of weights,
+    transposed for deltas; the gradient of a unit of gradient.py, what goes into it and packed panels of deltas.
     """
     panel = 2 * machine.lanes(dtype)
     most = round_up(max(table[1:, WIDTH]), panel) // panel
-    slots = min(most, max(1, PACKED_BYTES // (panel * rows * dtype.itemsize)))
-    widest, deepest = max(table[2:, WIDTH], default=0), max(table[1:, DEPTH])
-    return _aligned(max(panel * (panel + (1 + slots) * rows), panel * widest, panel // 2 * deepest), dtype)
+    slots = max(1, min(most, min(packed, PACKED_BYTES // dtype.itemsize) // (panel * rows)))
+    widest = max(table[2:, WIDTH], default=0)
+    unit = panel * (panel + (1 + slots) * rows)
+    return max(_aligned(max(unit, panel * widest), dtype), _feed_scratch(table, dtype))
 
 
 def _aligned(count: int, dtype: np.dtype) -> int:

@@ -5,6 +5,7 @@ import pytest
 from helpers import DTYPES, data, same
 
 import fastnn as fn
+from fastnn import division
 from fastnn_kernels import gradient, layout
 
 SIZES = [40, 150, 130, 5]  # on no processor do so many columns make fewer than five panels
@@ -23,6 +24,7 @@ def train(optimizer, dtype, threads):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_the_same_bits_with_few_panels_side_by_side(name, dtype, monkeypatch):
+    monkeypatch.setattr(division, "LITTLE", 1.0)
     expected = train(OPTIMIZERS[name], dtype, 1)
     panel = layout.tiling(np.dtype(dtype)).panel * ROWS * np.dtype(dtype).itemsize
     for panels in (1, gradient.WORTH_PACKING):
@@ -31,10 +33,10 @@ def test_the_same_bits_with_few_panels_side_by_side(name, dtype, monkeypatch):
             assert same(train(OPTIMIZERS[name], dtype, threads), expected)
 
 
-@pytest.mark.parametrize("panels", [1, 3])
-def test_scratch_has_room_for_as_many_panels_as_the_cache_holds(panels, monkeypatch):
+@pytest.mark.parametrize(("packed", "panels"), [(0, 1), (1, 1), (3, 3), (4, 4), (10, 5)])
+def test_scratch_has_room_for_packed_panels(packed, panels):
     dtype, columns = np.dtype(np.float32), layout.tiling(np.dtype(np.float32)).panel
     plan = layout.parameters([8, 5 * columns, 1], [0, 0], dtype)
-    monkeypatch.setattr(layout, "PACKED_BYTES", panels * columns * ROWS * dtype.itemsize)
-    space = layout.workspace(plan, ROWS, 1)
-    assert space.scratch_size >= columns * (columns + (1 + panels) * ROWS)
+    space = layout.workspace(plan, ROWS, 1, packed=packed * columns * ROWS)
+    assert space.scratch_size == columns * (columns + (1 + panels) * ROWS)
+    assert layout.workspace(plan, ROWS, 1, backwards=False).scratch_size < space.scratch_size
