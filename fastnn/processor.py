@@ -77,8 +77,10 @@ class Training:
     """See engine.Trainer."""
 
     def __init__(self, net: MLP, job: Job, crew: Crew, report: Callable[[str], None]) -> None:
-        session.prepare(net.dtype, [epoch.train] if job.validation is None else [epoch.train, epoch.evaluate], report)
         settings, training, state = job.settings, job.training, net.fitted.optimizer
+        self._entry = epoch.train_singly if division.single_samples(net, training, settings) else epoch.train
+        wanted = [self._entry] if job.validation is None else [self._entry, epoch.evaluate]
+        session.prepare(net.dtype, wanted, report)
         parts, rows = division.parts_and_rows(net, settings.batch, settings.augment)
         rows = min(rows, division.pass_rows(net, settings.minibatch))
         self._steps_per_epoch = settings.steps(len(training))
@@ -109,7 +111,7 @@ class Training:
 
     def train(self, epochs: int, results: np.ndarray, poll: Callable[[], None]) -> None:
         state, batch, team, start = self._state, self._settings.batch, self._teams[self._crew.now], time.perf_counter()
-        self._session.run(team, epoch.train, batch, epochs, state.epochs, state.steps, results, poll=poll)
+        self._session.run(team, self._entry, batch, epochs, state.epochs, state.steps, results, poll=poll)
         self._crew.ran(int(self.words[EPOCH]), time.perf_counter() - start)
         if self.words[END] == GOES_ON:
             self._last_good.keep(state.steps + int(self.words[PROGRESS]))

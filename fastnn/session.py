@@ -202,6 +202,7 @@ def entries(dtype: np.dtype) -> dict[Callable, tuple]:
     head = (0, 1, np.zeros(0, dtype), np.zeros(0, np.int64))
     return {
         epoch.train: (*head, 1, 1, 0, 0, np.zeros((1, 2))),
+        epoch.train_singly: (*head, 1, 1, 0, 0, np.zeros((1, 2))),
         epoch.evaluate: (*head, EVALUATION_BLOCK, np.zeros(1), np.zeros(1, np.int64)),
         epoch.predict: (*head, EVALUATION_BLOCK, np.zeros((1, 1), dtype)),
         epoch.gradient: head,

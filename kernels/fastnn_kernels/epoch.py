@@ -140,8 +140,8 @@ def _sparse_epoch(work, rank, size, count, t):
 
 
 @kernel
-def _stochastic_epoch(work, rank, size, count, t):
-    """_epoch in steps of one sample."""
+def _single_epoch(work, small, rank, size, count, batch, t, epoch):
+    """_epoch in steps of one sample, in which all units take part."""
     if work.numbers[STOCHASTIC] == SPARSE:
         state, t, loss, hits = _sparse_epoch(work, rank, size, count, t)
     else:
@@ -155,6 +155,50 @@ def _stochastic_epoch(work, rank, size, count, t):
     return DIVERGED if load_acquire(work.words + FLAG) else state, t, loss
 
 
+@kernel
+def _write_history(work, history, e, loss):
+    l1, l2 = work.constants[PENALTY_L1], work.constants[PENALTY_L2]
+    history[e, 0] = loss
+    history[e, 1] = work.words[HITS]
+    work.words[HITS] = 0
+    history[e, 2] = work.words[CLIPPED_STEPS]
+    work.words[CLIPPED_STEPS] = 0
+    history[e, 3] = penalty.share_of_zeros(work) if l1 > 0.0 else 0.0
+    history[e, 4] = penalty.cost(work, l1, l2) if l1 + l2 > 0.0 else 0.0
+
+
+def _epochs(one_epoch):
+    @kernel
+    def run(work, small, rank, size, batch, epochs, epoch, t, history):
+        """`train` by epochs of one kind."""
+        count = work.numbers[SAMPLES]
+        keep_after, kept_at, kept = work.numbers[KEEP_AFTER], work.numbers[KEPT_AT], work.numbers[KEPT]
+        for e in range(epochs):
+            if rank == 0:
+                _new_order(work, count, epoch + e)
+            if not meet(work.words, size):
+                return
+            state, t, loss = one_epoch(work, small, rank, size, count, batch, t, epoch + e)
+            if state != GOES_ON:
+                if rank == 0:
+                    store_release(work.words + END, state)
+                return
+            if keep_after != 0 and t - kept_at >= keep_after:
+                kept += 1
+                kept_at = t
+                _keep_share(work, rank, size, kept % 2)
+                if rank == 0:
+                    work.numbers[KEPT_AT], work.numbers[KEPT] = kept_at, kept  # the others read them as they entered
+            if rank == 0:
+                _write_history(work, history, e, loss / count)
+                store_release(work.words + EPOCH, e + 1)
+
+    return run
+
+
+_epochs_of_batches, _epochs_of_samples = _epochs(_epoch), _epochs(_single_epoch)
+
+
 @entry
 def train(rank, size, params, addresses, batch, epochs, epoch, t, history):
     """Train for `epochs` epochs; `epoch` of them and t steps were done before.
@@ -166,39 +210,16 @@ def train(rank, size, params, addresses, batch, epochs, epoch, t, history):
     """
     work = open_work(params, addresses)
     small = open_work(params, work.inner) if work.numbers[SUBNETWORK] != NEVER else work
-    count = work.numbers[SAMPLES]
-    keep_after, kept_at, kept = work.numbers[KEEP_AFTER], work.numbers[KEPT_AT], work.numbers[KEPT]
-    if work.numbers[STOCHASTIC] and rank == 0:
+    _epochs_of_batches(work, small, rank, size, batch, epochs, epoch, t, history)
+
+
+@entry
+def train_singly(rank, size, params, addresses, batch, epochs, epoch, t, history):
+    """`train` in steps of one sample, see stochastic.py: compiled only where it is wanted."""
+    work = open_work(params, addresses)
+    if rank == 0:
         stochastic.transpose_all(work)
-    for e in range(epochs):
-        if rank == 0:
-            _new_order(work, count, epoch + e)
-        if not meet(work.words, size):
-            return
-        if work.numbers[STOCHASTIC]:
-            state, t, loss = _stochastic_epoch(work, rank, size, count, t)
-        else:
-            state, t, loss = _epoch(work, small, rank, size, count, batch, t, epoch + e)
-        if state != GOES_ON:
-            if rank == 0:
-                store_release(work.words + END, state)
-            return
-        if keep_after != 0 and t - kept_at >= keep_after:
-            kept += 1
-            kept_at = t
-            _keep_share(work, rank, size, kept % 2)
-            if rank == 0:
-                work.numbers[KEPT_AT], work.numbers[KEPT] = kept_at, kept  # the others read them as they entered
-        if rank == 0:
-            l1, l2 = work.constants[PENALTY_L1], work.constants[PENALTY_L2]
-            history[e, 0] = loss / count
-            history[e, 1] = work.words[HITS]
-            work.words[HITS] = 0
-            history[e, 2] = work.words[CLIPPED_STEPS]
-            work.words[CLIPPED_STEPS] = 0
-            history[e, 3] = penalty.share_of_zeros(work) if l1 > 0.0 else 0.0
-            history[e, 4] = penalty.cost(work, l1, l2) if l1 + l2 > 0.0 else 0.0
-            store_release(work.words + EPOCH, e + 1)
+    _epochs_of_samples(work, work, rank, size, batch, epochs, epoch, t, history)
 
 
 @entry

@@ -82,9 +82,10 @@ def test_every_tile_stays_in_whole_registers(height, vectors, dtype):
         assert any(register in line for line in loop)
 
 
-def test_training_in_float32_has_no_vector_of_float64():
-    args = session.entries(np.dtype(np.float32))[epoch.train]
-    whole = jit.kernel(epoch.train.py_func).lowered(tuple(typeof(arg) for arg in args))
+@pytest.mark.parametrize("entry", [epoch.train, epoch.train_singly], ids=["batches", "samples"])
+def test_training_in_float32_has_no_vector_of_float64(entry):
+    args = session.entries(np.dtype(np.float32))[entry]
+    whole = jit.kernel(entry.py_func).lowered(tuple(typeof(arg) for arg in args))
     modules, waiting = {}, [whole]
     while waiting:
         one = waiting.pop()
