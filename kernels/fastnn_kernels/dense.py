@@ -35,7 +35,7 @@ from fastnn_kernels.native import (
     store,
     transpose,
 )
-from fastnn_kernels.product import FROM_ROW, FROM_ZERO, first_dots, product_rows, product_rows_ahead, second_dots
+from fastnn_kernels.product import FROM_ROW, FROM_ZERO, first_dots, product_rows, product_rows_asking, second_dots
 from fastnn_kernels.work import at, below, scratch
 
 TRANSPOSED = MOST_COLUMNS * MOST_COLUMNS // 2  # room for a vector of columns of a panel's rows, transposed
@@ -234,8 +234,10 @@ def weight_gradient(x, x_stride, rows, d, d_stride, columns, outputs, count, out
     n = lanes(out)
     if columns == n and 4 * outputs <= 3 * n and count >= n and start == FROM_ZERO:
         _narrow_gradient(x, x_stride, rows, d, d_stride, outputs, count, out)
+    elif ahead.asks and columns > n:
+        product_rows_asking(x, 1, x_stride, d, d_stride, out, columns, count, rows, start, out, ahead)
     else:
-        product_rows_ahead(x, 1, x_stride, d, d_stride, out, columns, count, rows, columns, start, out, ahead)
+        product_rows(x, 1, x_stride, d, d_stride, out, columns, count, rows, columns, start, out)
 
 
 @kernel

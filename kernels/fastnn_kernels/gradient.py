@@ -28,6 +28,7 @@ from fastnn_kernels.layout import (
     D,
     W,
 )
+from fastnn_kernels.machine import VECTOR_BYTES
 from fastnn_kernels.native import fill, lanes, store
 from fastnn_kernels.product import FROM_TARGET, FROM_ZERO, Ahead
 from fastnn_kernels.update import update
@@ -50,6 +51,8 @@ from fastnn_kernels.work import (
     share_of_rows,
 )
 
+TILES = 3  # of a unit's product: each can ask for a sample
+NEAR_BYTES = 1 << 18  # of parameters and state, which a core's second cache holds beside all else
 WORTH_PACKING = 4  # units that read a panel of deltas, or a group's inputs, from which on copying it together pays
 
 
@@ -59,7 +62,7 @@ class Pass(NamedTuple):
     rates: the optimizer's, at this step; rank: the worker's; rows: how many; is_first, is_last: of the batch's passes;
     upcoming: position in the order where the next pass begins; ask_first, ask_last: the rows of that one which this
     worker will gather; units: of its work; tile, inputs, packed: scratch for the gradient of a unit, for what goes into
-    it and for panels of deltas; t: the number of the step.
+    it and for panels of deltas; asks: whether products ask for what is wanted next; t: the number of the step.
     """
 
     rates: object
@@ -74,26 +77,33 @@ class Pass(NamedTuple):
     tile: object
     inputs: object
     packed: object
+    asks: object
     t: object
 
 
 @kernel
-def _updates_at_once(work, one):
-    is_whole = one.is_first and one.is_last and one.rates.clip_norm == 0.0
-    return is_whole and work.numbers[OPTIMIZER] != optimizer.NONE
+def _updates_at_once(work, rates, is_first, is_last):
+    """Whether an update follows each unit's gradient."""
+    return is_first and is_last and rates.clip_norm == 0.0 and work.numbers[OPTIMIZER] != optimizer.NONE
 
 
 @kernel
 def _target(work, one, offset):
     """Where a unit's gradient goes: to scratch where the update follows at once, else to the gradient vector."""
-    return one.tile if _updates_at_once(work, one) else work.gradient + offset
+    at_once = _updates_at_once(work, one.rates, one.is_first, one.is_last)
+    return one.tile if at_once else work.gradient + offset
 
 
 @kernel
-def _wanted_soon(work, one, piece, g):
-    """Pointers to what is wanted right after the gradient at g: the parameters, and up to two vectors of state."""
-    if not _updates_at_once(work, one) or subnetwork.is_passing(work):
-        return g, g, g
+def _is_far(work):
+    """Whether what an update reads and writes is more than a core has near."""
+    vectors = work.numbers[PARAMETERS] * (1 + optimizer.states(work.numbers[OPTIMIZER])) // lanes(work.params)
+    return vectors * VECTOR_BYTES > NEAR_BYTES
+
+
+@kernel
+def _soon(work, piece):
+    """What is wanted right after the gradient of a piece: the parameters, and up to two vectors of state."""
     states, w, s1 = optimizer.states(work.numbers[OPTIMIZER]), work.params + piece.offset, work.state + piece.offset
     if states == 0:
         return w, w, w
@@ -101,26 +111,33 @@ def _wanted_soon(work, one, piece, g):
 
 
 @kernel
-def _wanted_later(work, one, unit, g):
-    """Pointers to a unit's share of the next pass's samples, and elements of each: a product asks for up to three."""
-    first, last = share(one.ask_last - one.ask_first, unit, one.units)
-    position, columns = one.upcoming + one.ask_first + first, work.numbers[COLUMNS_IN]
-    if last - first > 3:
-        for i in range(last - first):
-            ask_for(work, position + i)
-    if last == first or last - first > 3:
-        return (g, g, g), 0
-    second, third = min(position + 1, position + last - first - 1), position + last - first - 1
-    a, b, c = sample_at(work, position), sample_at(work, second), sample_at(work, third)
-    return (work.X + a * columns, work.X + b * columns, work.X + c * columns), columns
+def _later(work, position, count):
+    """One to three samples of the next pass."""
+    a, b, c = position, min(position + 1, position + count - 1), position + count - 1
+    columns = work.numbers[COLUMNS_IN]
+    return (
+        work.X + sample_at(work, a) * columns,
+        work.X + sample_at(work, b) * columns,
+        work.X + sample_at(work, c) * columns,
+    )
 
 
 @kernel
-def _ahead(work, one, piece, unit, g):
-    later, columns = _wanted_later(work, one, unit, g)
-    rows = max(one.rows, 1)
-    soon_step, later_step = piece.rows * piece.columns // rows, (columns + rows - 1) // rows
-    return Ahead(_wanted_soon(work, one, piece, g), soon_step, later, later_step)
+def _ahead(work, one, piece, unit):
+    """What the product of a unit is to ask for, its share of the next pass's samples among it.
+
+    Where products ask for nothing, or the samples are more than they can, those are asked for here.
+    """
+    first, last = share(one.ask_last - one.ask_first, unit, one.units)
+    position, count, rows = one.upcoming + one.ask_first + first, last - first, max(one.rows, 1)
+    soon = _soon(work, piece)
+    later, later_step = soon, 0
+    if one.asks and 0 < count <= TILES:
+        later, later_step = _later(work, position, count), (work.numbers[COLUMNS_IN] + rows - 1) // rows
+    else:
+        for i in range(count):
+            ask_for(work, position + i)
+    return Ahead(one.asks, soon, piece.rows * piece.columns // rows, later, later_step)
 
 
 @kernel
@@ -142,7 +159,7 @@ def _weights(work, one, piece, unit, x, x_stride, d, d_stride):
     if at(work, layer, NOISE) == noise.SAMPLE_CONNECT:
         sample_connect.gradient(work, layer, k, rows, column, columns, d, d_stride, one, g)
     else:
-        outputs, ahead = min(columns, at(work, layer, N_OUT) - column), _ahead(work, one, piece, unit, g)
+        outputs, ahead = min(columns, at(work, layer, N_OUT) - column), _ahead(work, one, piece, unit)
         dense.weight_gradient(x, x_stride, rows, d, d_stride, columns, outputs, one.rows, g, start, ahead)
         _clear_padding(piece, g)
     if at(work, layer, NOISE) > noise.SAMPLE_CONNECT:
@@ -283,8 +300,9 @@ def gradients(work, rank, size, rates, count, is_first, is_last, upcoming, t):
     inputs = tile + panel * panel
     packed = inputs + panel * count
     begin, end, own = _line(work, rank, size)
-    asks = _next_pass(work, rank, size, count, upcoming)
-    one = Pass(rates, rank, count, is_first, is_last, upcoming, asks[0], asks[1], own, tile, inputs, packed, t)
+    ask = _next_pass(work, rank, size, count, upcoming)
+    asks = _updates_at_once(work, rates, is_first, is_last) and _is_far(work) and not subnetwork.is_passing(work)
+    one = Pass(rates, rank, count, is_first, is_last, upcoming, ask[0], ask[1], own, tile, inputs, packed, asks, t)
     unit, slots = 0, _slots(work, one)
     for layer in range(1, work.numbers[LAYERS] + 1):
         panels, groups = pieces.groups(work, layer)

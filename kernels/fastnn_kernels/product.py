@@ -30,21 +30,23 @@ FROM_ZERO, FROM_ROW, FROM_TARGET = 0, 1, 2
 class Ahead(NamedTuple):
     """What a product asks for, so that memory and arithmetic run side by side: a line of each at every step.
 
-    soon, later: pointers to what is to be brought into the first cache and into the second: three each, for one tile
-    after the other, or that of one tile. The steps are in elements, 0 where nothing is wanted.
+    asks: whether it does; soon, later: pointers to what is to be brought into the first cache and into the second,
+    three each, for one tile after the other, or that of one tile. The steps are in elements.
     """
 
+    asks: object
     soon: object
     soon_step: object
     later: object
     later_step: object
 
 
-def _product(rows, vectors):
+def _product(rows, vectors, asks=False):
     @kernel
     def product(a, row_stride, k_stride, b, b_stride, c, c_stride, depth, start, first, ahead):
         """c (rows, vectors) = start + a (rows, depth) @ b (depth, vectors)"""
-        soon, soon_step, later, later_step = ahead
+        if asks:
+            soon, later = ahead.soon, ahead.later
         if start == FROM_ROW:
             tile = tile_rows(first, rows, vectors)
         elif start == FROM_TARGET:
@@ -53,13 +55,14 @@ def _product(rows, vectors):
             tile = tile_zero(c, rows, vectors)
         bases = tile_bases(a, row_stride, rows)
         for _ in range(depth):
-            prefetch_l1(soon)
-            prefetch_l2(later)
+            if asks:
+                prefetch_l1(soon)
+                prefetch_l2(later)
+                soon = soon + ahead.soon_step
+                later = later + ahead.later_step
             tile = tile_rank1(tile, bases, row_stride, b, vectors)
             bases = tile_next(bases, k_stride)
             b = b + b_stride
-            soon = soon + soon_step
-            later = later + later_step
         tile_store(tile, c, c_stride, vectors)
 
     return product
@@ -67,38 +70,15 @@ def _product(rows, vectors):
 
 _tall, _middle, _short = (_product(n * UNIT, 2) for n in (3, 2, 1))
 _tall_narrow, _middle_narrow, _short_narrow = (_product(n * UNIT, 1) for n in (3, 2, 1))
+_tall_asking, _middle_asking, _short_asking = (_product(n * UNIT, 2, True) for n in (3, 2, 1))
 
 
 @kernel
-def product_rows_ahead(a, row_stride, k_stride, b, b_stride, c, c_stride, depth, rows, width, start, first, ahead):
-    """product_rows, and meanwhile what is Ahead."""
-    wide = width > lanes(c)
-    done = 0
-    soon, soon_step, later, later_step = ahead
-    while done < rows:
-        one = Ahead(soon[0], soon_step, later[0], later_step)
-        left = rows - done
-        x = a + done * row_stride
-        z = c + done * c_stride
-        if left > 4 * UNIT or 2 * UNIT < left <= 3 * UNIT:
-            done += 3 * UNIT
-            if wide:
-                _tall(x, row_stride, k_stride, b, b_stride, z, c_stride, depth, start, first, one)
-            else:
-                _tall_narrow(x, row_stride, k_stride, b, b_stride, z, c_stride, depth, start, first, one)
-        elif left > UNIT:
-            done += 2 * UNIT
-            if wide:
-                _middle(x, row_stride, k_stride, b, b_stride, z, c_stride, depth, start, first, one)
-            else:
-                _middle_narrow(x, row_stride, k_stride, b, b_stride, z, c_stride, depth, start, first, one)
-        else:
-            done += UNIT
-            if wide:
-                _short(x, row_stride, k_stride, b, b_stride, z, c_stride, depth, start, first, one)
-            else:
-                _short_narrow(x, row_stride, k_stride, b, b_stride, z, c_stride, depth, start, first, one)
-        soon, later = (soon[1], soon[2], soon[0]), (later[1], later[2], later[0])
+def _height(rows):
+    """UNITs of rows in the next tile, where so many are left."""
+    if rows > 4 * UNIT or 2 * UNIT < rows <= 3 * UNIT:
+        return 3
+    return 2 if rows > UNIT else 1
 
 
 @kernel
@@ -108,8 +88,44 @@ def product_rows(a, row_stride, k_stride, b, b_stride, c, c_stride, depth, rows,
     Element (i, k) of a lies at i * row_stride + k * k_stride; width is one vector or two. start: FROM_ZERO, FROM_ROW
     (the row at pointer `first`) or FROM_TARGET (what c holds).
     """
-    ahead = Ahead((c, c, c), 0, (c, c, c), 0)
-    product_rows_ahead(a, row_stride, k_stride, b, b_stride, c, c_stride, depth, rows, width, start, first, ahead)
+    wide = width > lanes(c)
+    while rows > 0:
+        height = _height(rows)
+        if height == 3:
+            if wide:
+                _tall(a, row_stride, k_stride, b, b_stride, c, c_stride, depth, start, first, None)
+            else:
+                _tall_narrow(a, row_stride, k_stride, b, b_stride, c, c_stride, depth, start, first, None)
+        elif height == 2:
+            if wide:
+                _middle(a, row_stride, k_stride, b, b_stride, c, c_stride, depth, start, first, None)
+            else:
+                _middle_narrow(a, row_stride, k_stride, b, b_stride, c, c_stride, depth, start, first, None)
+        elif wide:
+            _short(a, row_stride, k_stride, b, b_stride, c, c_stride, depth, start, first, None)
+        else:
+            _short_narrow(a, row_stride, k_stride, b, b_stride, c, c_stride, depth, start, first, None)
+        rows -= height * UNIT
+        a = a + height * UNIT * row_stride
+        c = c + height * UNIT * c_stride
+
+
+@kernel
+def product_rows_asking(a, row_stride, k_stride, b, b_stride, c, c_stride, depth, rows, start, first, ahead):
+    """product_rows for two vectors of columns, and meanwhile what is Ahead."""
+    asks, soon, soon_step, later, later_step = ahead
+    while rows > 0:
+        height, one = _height(rows), Ahead(asks, soon[0], soon_step, later[0], later_step)
+        if height == 3:
+            _tall_asking(a, row_stride, k_stride, b, b_stride, c, c_stride, depth, start, first, one)
+        elif height == 2:
+            _middle_asking(a, row_stride, k_stride, b, b_stride, c, c_stride, depth, start, first, one)
+        else:
+            _short_asking(a, row_stride, k_stride, b, b_stride, c, c_stride, depth, start, first, one)
+        rows -= height * UNIT
+        a = a + height * UNIT * row_stride
+        c = c + height * UNIT * c_stride
+        soon, later = (soon[1], soon[2], soon[0]), (later[1], later[2], later[0])
 
 
 def _dots(group):

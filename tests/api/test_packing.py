@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
-from helpers import DTYPES, data, same
+from helpers import DTYPES, data, drift, exact, flat, same
 
 import fastnn as fn
 from fastnn import division
 from fastnn_kernels import gradient, layout
+from fastnn_kernels import reference as ref
 
 SIZES = [40, 150, 130, 5]  # on no processor do so many columns make fewer than five panels
 ROWS = 36
@@ -31,6 +32,26 @@ def test_the_same_bits_with_few_panels_side_by_side(name, dtype, monkeypatch):
         monkeypatch.setattr(layout, "PACKED_BYTES", panels * panel)
         for threads in (1, 2, 3):
             assert same(train(OPTIMIZERS[name], dtype, threads), expected)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("batch", [ROWS, 4])
+def test_products_that_ask_for_what_comes_next_are_those_of_the_oracle(batch, dtype, rng):
+    net = fn.MLP(SIZES, activation="tanh", dtype=dtype, seed=1)
+    assert net.params.nbytes * 3 > gradient.NEAR_BYTES
+    X, y = data(rng, (2 * ROWS + 3, 40)), data(rng, (2 * ROWS + 3, 5))
+    batches = [range(i, min(i + batch, len(X))) for i in range(0, len(X), batch)]
+    start = exact(net.weights)
+
+    def train(weights):
+        constants = {"lr": 0.1, "beta1": 0.9, "beta2": 0.999, "eps": 1.0}
+        return ref.train(weights, ["tanh", "tanh", "linear"], "mse", X, y, batches, "adam", constants)[0]
+
+    adam = fn.Adam(0.1, eps=1.0)  # no root of a gradient that rounding decides
+    net.fit(X, y, loss="mse", optimizer=adam, batch_size=batch, epochs=1, shuffle=False, threads=2, progress=False)
+    tolerance = drift(train, start, len(batches), dtype, rng)
+    assert tolerance < 1e-2 * abs(flat(train(start)) - flat(start)).max()  # the test can fail
+    assert abs(flat(net.weights) - flat(train(start))).max() <= tolerance
 
 
 @pytest.mark.parametrize(("packed", "panels"), [(0, 1), (1, 1), (3, 3), (4, 4), (10, 5)])

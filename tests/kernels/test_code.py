@@ -65,12 +65,13 @@ def test_no_loop_of_the_products_spills(dtype):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("vectors", [1, 2])
 @pytest.mark.parametrize("height", [1, 2, 3])
-def test_every_tile_stays_in_whole_registers(height, vectors, dtype):
-    tile = product._product(height * machine.UNIT, vectors)
+@pytest.mark.parametrize("asks", [False, True])
+def test_every_tile_stays_in_whole_registers(asks, height, vectors, dtype):
+    tile = product._product(height * machine.UNIT, vectors, asks)
 
     def one(a, b, c, depth, stride, k_stride):  # k_stride: no constant, as in product_rows
         p = address(a, 0)
-        ahead = product.Ahead(p, stride, p, k_stride)
+        ahead = product.Ahead(True, p, stride, p, k_stride)
         tile(p, depth, k_stride, address(b, 0), stride, address(c, 0), stride, depth, product.FROM_ZERO, p, ahead)
 
     array = {"float32": "f4", "float64": "f8"}[dtype]
