@@ -1,9 +1,21 @@
-"""What Python calls: epochs of training, evaluation and prediction, each entered by every thread of a team."""
+"""What Python calls: epochs of training, evaluation and prediction, each entered by every thread of a team.
+
+Meanwhile denormal numbers count as 0 on its threads: see native/denormals.py.
+"""
 
 from fastnn_kernels import blocks, norm, output, parts, penalty, sparse, stochastic, subnetwork
 from fastnn_kernels.jit import entry, kernel
 from fastnn_kernels.layout import ACTIVATION, N_OUT, STRIDE, WIDTH, A
-from fastnn_kernels.native import address, fill, lanes, load, store, sum_lanes
+from fastnn_kernels.native import (
+    address,
+    fill,
+    flush_denormals,
+    lanes,
+    load,
+    restore_denormals,
+    store,
+    sum_lanes,
+)
 from fastnn_kernels.native.atomic import fetch_add, load_acquire, store_release
 from fastnn_kernels.noise import NEVER, PER_BATCH, PER_EPOCH
 from fastnn_kernels.optimizer import PENALTY_L1, PENALTY_L2
@@ -208,29 +220,35 @@ def train(rank, size, params, addresses, batch, epochs, epoch, t, history):
     epoch. words[END] says how it ended, words[EPOCH] and words[PROGRESS] how far it came. With numbers[KEEP_AFTER],
     numbers[KEPT_AT] and numbers[KEPT] say what is in `kept`.
     """
+    state = flush_denormals()
     work = open_work(params, addresses)
     small = open_work(params, work.inner) if work.numbers[SUBNETWORK] != NEVER else work
     _epochs_of_batches(work, small, rank, size, batch, epochs, epoch, t, history)
+    restore_denormals(state)
 
 
 @entry
 def train_singly(rank, size, params, addresses, batch, epochs, epoch, t, history):
     """`train` in steps of one sample, see stochastic.py: compiled only where it is wanted."""
+    state = flush_denormals()
     work = open_work(params, addresses)
     if rank == 0:
         stochastic.transpose_all(work)
     _epochs_of_samples(work, work, rank, size, batch, epochs, epoch, t, history)
+    restore_denormals(state)
 
 
 @entry
 def gradient(rank, size, params, addresses):
     """The gradient of the mean loss over all samples, into `gradient`; the optimizer must be "none"."""
+    state = flush_denormals()
     work = open_work(params, addresses)
     count = work.numbers[SAMPLES]
     if rank == 0:
         _new_order(work, count, 0)
     if meet(work.words, size):
         step(work, rank, size, 0, count, 1)
+    restore_denormals(state)
 
 
 @entry
@@ -239,6 +257,7 @@ def evaluate(rank, size, params, addresses, block, losses, hits):
 
     `order` names the rows. Blocks do not depend on the number of threads, so their sums do not either.
     """
+    state = flush_denormals()
     work = open_work(params, addresses)
     first = rank * block
     for b in range(rank, losses.size, size):
@@ -250,11 +269,13 @@ def evaluate(rank, size, params, addresses, block, losses, hits):
         for row in range(first, first + count):
             total += work.space[work.numbers[LOSSES] + row]
         losses[b] = total
+    restore_denormals(state)
 
 
 @entry
 def predict(rank, size, params, addresses, block, out):
     """Outputs of the last activation for the rows that `order` names: out, float (rows, n_out)."""
+    state = flush_denormals()
     work = open_work(params, addresses)
     layer = work.numbers[LAYERS]
     n_out, width, stride = at(work, layer, N_OUT), at(work, layer, WIDTH), at(work, layer, STRIDE)
@@ -269,3 +290,4 @@ def predict(rank, size, params, addresses, block, out):
         for row in range(count):
             for j in range(n_out):
                 out[b * block + row, j] = z[row * stride + j]
+    restore_denormals(state)

@@ -4,6 +4,7 @@ from fastnn_kernels import dense, output, rowwise
 from fastnn_kernels.activation import LINEAR
 from fastnn_kernels.jit import entry
 from fastnn_kernels.layout import ACTIVATION, N_OUT, STRIDE, WIDTH, A
+from fastnn_kernels.native import flush_denormals, restore_denormals
 from fastnn_kernels.passes import Now, gather
 from fastnn_kernels.work import LAYERS, ROWS, SAMPLES, at, below, open_work
 
@@ -14,6 +15,7 @@ def observe(rank, size, params, addresses, layer, activated, out):
 
     One thread does it all.
     """
+    state = flush_denormals()
     work = open_work(params, addresses)
     n_out, width, stride = at(work, layer, N_OUT), at(work, layer, WIDTH), at(work, layer, STRIDE)
     act, is_last, before = at(work, layer, ACTIVATION), layer == work.numbers[LAYERS], LINEAR
@@ -32,3 +34,4 @@ def observe(rank, size, params, addresses, layer, activated, out):
         for row in range(count):
             for j in range(n_out):
                 out[begin + row, j] = z[row * stride + j]
+    restore_denormals(state)

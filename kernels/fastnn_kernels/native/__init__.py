@@ -12,6 +12,7 @@ from fastnn_kernels.native.across import (
     sum_lanes,
     transpose,
 )
+from fastnn_kernels.native.denormals import flush_denormals, restore_denormals
 from fastnn_kernels.native.pointer import Pointer, address, pointer, room
 from fastnn_kernels.native.record import Record, open_record
 from fastnn_kernels.native.tile import (
@@ -65,6 +66,7 @@ __all__ = [
     "fill",
     "first_lane",
     "first_lanes",
+    "flush_denormals",
     "fma",
     "from_bits",
     "has_estimates",
@@ -85,6 +87,7 @@ __all__ = [
     "polynomial",
     "prefetch_l1",
     "prefetch_l2",
+    "restore_denormals",
     "room",
     "select",
     "sqrt",
