@@ -9,11 +9,11 @@ import numpy as np
 
 from fastnn_kernels.jit import kernel
 from fastnn_kernels.layout import DEPTH, WIDTH, A, B, D, W
-from fastnn_kernels.native import count_true, fill, fma, lanes, load, lowest_one, mask_word, store
+from fastnn_kernels.native import count_true, fill, fma, lanes, load, lowest_one, mask_word, prefetch_l2, store
 from fastnn_kernels.optimizer import learning_rate
 from fastnn_kernels.stochastic import activate_row, rest_of_step, update_bias
 from fastnn_kernels.team import DIVERGED, FLAG, GOES_ON, PROGRESS, STOP, STOPPED
-from fastnn_kernels.work import COLUMNS_IN, ask_for, at, sample_at
+from fastnn_kernels.work import COLUMNS_IN, at, sample_at
 
 
 class _Sample(NamedTuple):
@@ -82,14 +82,15 @@ def _times_panel(inputs, w, columns, start, out):
 
 
 @kernel
-def _add_outer(inputs, change, w, columns):
+def _add_outer(inputs, change, w, columns, ahead, step):
     """w (n, columns) += x.T change over the inputs that are not 0.
 
-    A panel's only vector is read twice, then written twice alike.
+    A panel's only vector is read twice, then written twice alike. ahead: what is asked for meanwhile, `step` by step.
     """
     second = columns - lanes(w)
     first, other = load(change), load(change + second)
     for i in range(inputs.total):
+        prefetch_l2(ahead + i * step)
         k = inputs.numbers[i]
         p = w + k * columns
         a, b = fma(first, inputs.x[k], load(p)), fma(other, inputs.x[k], load(p + second))
@@ -98,22 +99,25 @@ def _add_outer(inputs, change, w, columns):
 
 
 @kernel
-def _first_layer(work, inputs, following):
+def _first_layer(work, inputs, following, upcoming):
     """The first layer's weights by `inputs`, then z of the `following` sample, which reads half of the same.
 
-    Panel by panel: what has been updated is still near when it is read.
+    Panel by panel: what has been updated is still near when it is read. Every panel asks for its share of the inputs at
+    `upcoming`: a random order gives the processor nothing to guess from.
     """
     z, change = work.space + at(work, 1, A), work.space + at(work, 1, D)
     depth, width, panel = at(work, 1, DEPTH), at(work, 1, WIDTH), 2 * lanes(z)
     weight, bias = work.params + at(work, 1, W), work.params + at(work, 1, B)
+    part = (work.numbers[COLUMNS_IN] * panel + width - 1) // width
+    step = part // max(inputs.total, 1) + 1
     for column in range(0, width, panel):
         columns, w = min(panel, width - column), weight + column * depth
-        _add_outer(inputs, change + column, w, columns)
+        _add_outer(inputs, change + column, w, columns, upcoming + column // panel * part, step)
         _times_panel(following, w, columns, bias + column, z + column)
 
 
 @kernel
-def _step(work, position, inputs, following, lr):
+def _step(work, position, inputs, following, upcoming, lr):
     """The step of the sample at a position of the order, whose z is in A; leaves that of the `following` one there.
 
     Returns (loss, hits, finite).
@@ -121,16 +125,8 @@ def _step(work, position, inputs, following, lr):
     activate_row(work, 1, 0)
     hits, finite, loss = rest_of_step(work, 0, position, lr)
     update_bias(work, 1, work.space + at(work, 1, D), 0, at(work, 1, WIDTH))
-    _first_layer(work, inputs, following)
+    _first_layer(work, inputs, following, upcoming)
     return loss, hits, finite
-
-
-@kernel
-def _following(work, position, count, numbers):
-    """The inputs of the sample behind a position of the order; the last one's again at the end."""
-    if position + 2 < count:
-        ask_for(work, position + 2)
-    return _inputs(work, min(position + 1, count - 1), numbers)
 
 
 @kernel
@@ -139,13 +135,15 @@ def epoch(work, count, t):
     loss, hits, numbers = 0.0, 0, work.indices
     others = numbers + (work.numbers[COLUMNS_IN] + lanes(work.X))
     following = _inputs(work, 0, numbers)
-    _first_layer(work, _Sample(work.X, numbers, 0), following)
+    _first_layer(work, _Sample(work.X, numbers, 0), following, work.X)
     for position in range(count):
         if work.words[STOP]:
             return STOPPED, t, loss, hits
         inputs, numbers, others = following, others, numbers
-        following = _following(work, position, count, numbers)
-        value, found, finite = _step(work, position, inputs, following, learning_rate(work.constants, t + 1))
+        following = _inputs(work, min(position + 1, count - 1), numbers)
+        upcoming = work.X + sample_at(work, min(position + 2, count - 1)) * work.numbers[COLUMNS_IN]
+        lr = learning_rate(work.constants, t + 1)
+        value, found, finite = _step(work, position, inputs, following, upcoming, lr)
         if not finite or work.words[FLAG]:
             return DIVERGED, t, loss, hits
         loss += value
