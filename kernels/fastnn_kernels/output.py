@@ -17,19 +17,34 @@ from fastnn_kernels.loss import (
     HALF_MSE,
     HUBER,
     MAE,
+    MSE,
     POISSON,
     SMOOTHING,
 )
-from fastnn_kernels.native import fill, first_lanes, fma, lanes, load, lowest_one, mask_word, select, store, sum_lanes
+from fastnn_kernels.native import (
+    fill,
+    first_lanes,
+    fma,
+    lanes,
+    load,
+    lowest_one,
+    mask_word,
+    only_lane,
+    select,
+    store,
+    sum_lanes,
+)
 from fastnn_kernels.work import (
     ACCURACY,
     BINARY,
     CLASSES,
     CUSTOM_LOSS,
+    DENSE,
     LABELS,
     LAYERS,
     LOSS,
     LOSSES,
+    NOTHING,
     TARGET,
     WEIGHTED,
     at,
@@ -158,6 +173,36 @@ def _losses_of_labels(work, first, last, start, mean_over):
 
 
 @kernel
+def _losses_of_one_output(work, first, last, start, mean_over):
+    """`losses` for the commonest regression: one linear output, squared error."""
+    layer, finite = work.numbers[LAYERS], True
+    width, stride = at(work, layer, WIDTH), at(work, layer, STRIDE)
+    z, d = work.space + (at(work, layer, A) + first * stride), work.space + (at(work, layer, D) + first * stride)
+    values, scale = work.space + work.numbers[LOSSES], 1.0 / mean_over
+    factor = 0.5 if work.numbers[LOSS] == HALF_MSE else 1.0
+    for row in range(first, last):
+        sample = sample_at(work, start + row)
+        weight = np.float64(work.weights[sample]) if work.numbers[WEIGHTED] else 1.0
+        r = z[0] - work.targets[sample]
+        slope = fill(d, r) * (2.0 * factor * (weight * scale))
+        for j in range(0, width, lanes(d)):
+            store(d + j, select(only_lane(d, -j), slope, 0.0))
+        value = factor * (r * r) * weight
+        values[row] = value
+        finite = finite and np.isfinite(value)
+        z = z + stride
+        d = d + stride
+    return np.int64(0), finite
+
+
+@kernel
+def _is_of_one_output(work):
+    numbers, layer = work.numbers, work.numbers[LAYERS]
+    is_linear = at(work, layer, N_OUT) == 1 and at(work, layer, ACTIVATION) == activation.LINEAR
+    return is_linear and numbers[LOSS] in (MSE, HALF_MSE) and numbers[TARGET] == DENSE and numbers[ACCURACY] == NOTHING
+
+
+@kernel
 def _is_of_labels(work):
     numbers = work.numbers
     has_labels = numbers[TARGET] == LABELS and numbers[ACCURACY] == CLASSES
@@ -205,4 +250,6 @@ def losses(work, first, last, start, mean_over):
     """
     if _is_of_labels(work):
         return _losses_of_labels(work, first, last, start, mean_over)
+    if _is_of_one_output(work):
+        return _losses_of_one_output(work, first, last, start, mean_over)
     return _all_losses(work, first, last, start, mean_over)

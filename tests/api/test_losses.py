@@ -52,6 +52,23 @@ def test_value_and_gradient_are_the_oracle_s(output, loss, oracle, weighted, dty
     assert_close(gradient, ref.gradient(W, names, (name, options), X, y), bounds)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("loss", ["mse", "half_mse"])
+def test_one_output_has_a_loop_of_its_own(loss, weighted, dtype, rng):
+    net = network(rng, (5, 17, 1), activation="tanh", dtype=dtype)
+    X, y = data(rng, (70, 5)), data(rng, (70, 1))
+    weight = weights_of(rng, 70) if weighted else None
+    names, W, oracle = ["tanh", "linear"], exact(net.weights), (loss, {"weights": weight} if weighted else {})
+    value = ref.network_loss(W, names, oracle, X, y)
+    assert net.loss(X, y, loss=loss, sample_weight=weight) == pytest.approx(value, rel=200 * EPS[dtype])
+    bounds = gradient_error(W, loss, X, y, ref.feedforward(W, names, X)[-1][1], dtype)
+    gradient = net.gradient(X, y, loss=loss, sample_weight=weight)
+    assert_close(gradient, ref.gradient(W, names, oracle, X, y), [(2 * p, 2 * q) for p, q in bounds])  # weights <= 2
+    net.fit(X, y, loss=loss, optimizer=fn.SGD(0.1), epochs=2, progress=False)
+    assert np.count_nonzero(net.params) == sum(np.count_nonzero(array) for pair in net.weights for array in pair)
+
+
 def test_huber_is_half_the_square_near_and_linear_far():
     net = fn.MLP([1, 1], dtype="float64")
     net.set_weights([([[1.0]], [0.0])])
