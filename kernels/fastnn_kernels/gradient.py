@@ -62,7 +62,8 @@ class Pass(NamedTuple):
     rates: the optimizer's, at this step; rank: the worker's; rows: how many; is_first, is_last: of the batch's passes;
     upcoming: position in the order where the next pass begins; ask_first, ask_last: the rows of that one which this
     worker will gather; units: of its work; tile, inputs, packed: scratch for the gradient of a unit, for what goes into
-    it and for panels of deltas; asks: whether products ask for what is wanted next; t: the number of the step.
+    it and for panels of deltas; asks: whether products ask for what is wanted next, soon_step, later_step: by how many
+    elements at a time; t: the number of the step.
     """
 
     rates: object
@@ -78,6 +79,8 @@ class Pass(NamedTuple):
     inputs: object
     packed: object
     asks: object
+    soon_step: object
+    later_step: object
     t: object
 
 
@@ -129,15 +132,13 @@ def _ahead(work, one, piece, unit):
     Where products ask for nothing, or the samples are more than they can, those are asked for here.
     """
     first, last = share(one.ask_last - one.ask_first, unit, one.units)
-    position, count, rows = one.upcoming + one.ask_first + first, last - first, max(one.rows, 1)
+    position, count = one.upcoming + one.ask_first + first, last - first
     soon = _soon(work, piece)
-    later, later_step = soon, 0
     if one.asks and 0 < count <= TILES:
-        later, later_step = _later(work, position, count), (work.numbers[COLUMNS_IN] + rows - 1) // rows
-    else:
-        for i in range(count):
-            ask_for(work, position + i)
-    return Ahead(one.asks, soon, piece.rows * piece.columns // rows, later, later_step)
+        return Ahead(True, soon, one.soon_step, _later(work, position, count), one.later_step)
+    for i in range(count):
+        ask_for(work, position + i)
+    return Ahead(one.asks, soon, one.soon_step, soon, 0)
 
 
 @kernel
@@ -291,18 +292,26 @@ def _next_pass(work, rank, size, count, upcoming):
 
 
 @kernel
+def _open_pass(work, rank, size, rates, count, is_first, is_last, upcoming, units, t):
+    panel, rows, tile = 2 * lanes(work.params), max(count, 1), scratch(work, rank)
+    inputs = tile + panel * panel
+    packed = inputs + panel * count
+    first, last = _next_pass(work, rank, size, count, upcoming)
+    asks = _updates_at_once(work, rates, is_first, is_last) and _is_far(work) and not subnetwork.is_passing(work)
+    soon, later = panel * panel // rows, (work.numbers[COLUMNS_IN] + rows - 1) // rows
+    return Pass(
+        rates, rank, count, is_first, is_last, upcoming, first, last, units, tile, inputs, packed, asks, soon, later, t
+    )
+
+
+@kernel
 def gradients(work, rank, size, rates, count, is_first, is_last, upcoming, t):
     """This worker's share of all gradients over `count` rows, and in the batch's last pass of all updates.
 
     upcoming: position in the order where the next pass begins; t: the number of the step.
     """
-    panel, tile = 2 * lanes(work.params), scratch(work, rank)
-    inputs = tile + panel * panel
-    packed = inputs + panel * count
     begin, end, own = _line(work, rank, size)
-    ask = _next_pass(work, rank, size, count, upcoming)
-    asks = _updates_at_once(work, rates, is_first, is_last) and _is_far(work) and not subnetwork.is_passing(work)
-    one = Pass(rates, rank, count, is_first, is_last, upcoming, ask[0], ask[1], own, tile, inputs, packed, asks, t)
+    one = _open_pass(work, rank, size, rates, count, is_first, is_last, upcoming, own, t)
     unit, slots = 0, _slots(work, one)
     for layer in range(1, work.numbers[LAYERS] + 1):
         panels, groups = pieces.groups(work, layer)
