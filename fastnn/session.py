@@ -92,13 +92,14 @@ def open_session(
     spaces, sharing = (threads, 1) if parts else (1, threads)
     disturbed = [code > SAMPLE_CONNECT for code in codes]
     panels: tuple[Sequence[bool], int] = (), 1
-    little = division.little(part, len(net.params), 0 if learning is None else len(learning.state))
+    packed = layout.PACKED_BYTES  # as many as there are: a gradient alone takes little
     if single:
         panels = (), 2 * threads if single == work.IN_BLOCKS else 1
     elif learning is not None:
+        little = division.little(part, len(net.params), len(learning.state))
         most_inputs = little if learning.settings.augment is None else 0.0  # each copy would be augmented
         panels = division.panels(net.sizes, codes, rows, sharing, most_inputs)
-    packed = int(little / threads)
+        packed = int(little / threads)
     space = layout.workspace(net.layout, rows, sharing, single > 0, disturbed, not predicts, *panels, packed=packed)
     space.table[1:, layout.NOISE] = codes
     space.table[1:, FUNCTIONS] = [layer.function.addresses(net.dtype) for layer in net.layers]
