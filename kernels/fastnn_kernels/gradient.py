@@ -62,8 +62,8 @@ class Pass(NamedTuple):
     rates: the optimizer's, at this step; rank: the worker's; rows: how many; is_first, is_last: of the batch's passes;
     upcoming: position in the order where the next pass begins; ask_first, ask_last: the rows of that one which this
     worker will gather; units: of its work; tile, inputs, packed: scratch for the gradient of a unit, for what goes into
-    it and for panels of deltas; asks: whether products ask for what is wanted next, soon_step, later_step: by how many
-    elements at a time; t: the number of the step.
+    it and for panels of deltas; updates: whether an update follows each unit's gradient; asks: whether products ask for
+    what is wanted next, soon_step, later_step: by how many elements at a time; t: the number of the step.
     """
 
     rates: object
@@ -78,6 +78,7 @@ class Pass(NamedTuple):
     tile: object
     inputs: object
     packed: object
+    updates: object
     asks: object
     soon_step: object
     later_step: object
@@ -85,16 +86,9 @@ class Pass(NamedTuple):
 
 
 @kernel
-def _updates_at_once(work, rates, is_first, is_last):
-    """Whether an update follows each unit's gradient."""
-    return is_first and is_last and rates.clip_norm == 0.0 and work.numbers[OPTIMIZER] != optimizer.NONE
-
-
-@kernel
 def _target(work, one, offset):
     """Where a unit's gradient goes: to scratch where the update follows at once, else to the gradient vector."""
-    at_once = _updates_at_once(work, one.rates, one.is_first, one.is_last)
-    return one.tile if at_once else work.gradient + offset
+    return one.tile if one.updates else work.gradient + offset
 
 
 @kernel
@@ -105,8 +99,11 @@ def _is_far(work):
 
 
 @kernel
-def _soon(work, piece):
-    """What is wanted right after the gradient of a piece: the parameters, and up to two vectors of state."""
+def _soon(work, one, piece):
+    """What is wanted with the gradient of a piece: where it goes, or the parameters and up to two vectors of state."""
+    if not one.updates:
+        g = work.gradient + piece.offset
+        return g, g, g
     states, w, s1 = optimizer.states(work.numbers[OPTIMIZER]), work.params + piece.offset, work.state + piece.offset
     if states == 0:
         return w, w, w
@@ -133,7 +130,7 @@ def _ahead(work, one, piece, unit):
     """
     first, last = share(one.ask_last - one.ask_first, unit, one.units)
     position, count = one.upcoming + one.ask_first + first, last - first
-    soon = _soon(work, piece)
+    soon = _soon(work, one, piece)
     if one.asks and 0 < count <= TILES:
         return Ahead(True, soon, one.soon_step, _later(work, position, count), one.later_step)
     for i in range(count):
@@ -297,10 +294,27 @@ def _open_pass(work, rank, size, rates, count, is_first, is_last, upcoming, unit
     inputs = tile + panel * panel
     packed = inputs + panel * count
     first, last = _next_pass(work, rank, size, count, upcoming)
-    asks = _updates_at_once(work, rates, is_first, is_last) and _is_far(work) and not subnetwork.is_passing(work)
+    updates = is_first and is_last and rates.clip_norm == 0.0 and work.numbers[OPTIMIZER] != optimizer.NONE
+    asks = _is_far(work) and not subnetwork.is_passing(work)
     soon, later = panel * panel // rows, (work.numbers[COLUMNS_IN] + rows - 1) // rows
     return Pass(
-        rates, rank, count, is_first, is_last, upcoming, first, last, units, tile, inputs, packed, asks, soon, later, t
+        rates,
+        rank,
+        count,
+        is_first,
+        is_last,
+        upcoming,
+        first,
+        last,
+        units,
+        tile,
+        inputs,
+        packed,
+        updates,
+        asks,
+        soon,
+        later,
+        t,
     )
 
 
