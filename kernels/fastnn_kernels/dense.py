@@ -229,7 +229,7 @@ def weight_gradient(x, x_stride, rows, d, d_stride, columns, outputs, count, out
     """dW of `rows` rows of one panel into `out` (rows, columns).
 
     x (count, rows): what goes into those rows; d (count, columns): the panel's deltas, of which `outputs` count. Whole
-    vectors of rows are written.
+    vectors of rows are written. ahead: what a product of two vectors of columns asks for, see product.Ahead.
     """
     n = lanes(out)
     if columns == n and 4 * outputs <= 3 * n and count >= n and start == FROM_ZERO:
