@@ -13,6 +13,7 @@ kernels below, and the whole is optimized once.
 from __future__ import annotations
 
 import gc
+import hashlib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -38,6 +39,7 @@ class Kernel:
     """A function that compiled functions call. In Python it is the plain function (slow: for debugging)."""
 
     def __init__(self, function: Callable, force_inline: bool) -> None:
+        function.__qualname__ = _own_name(function)
         self.__wrapped__ = function
         self.__doc__, self.__name__ = function.__doc__, function.__name__
         self._force_inline = force_inline
@@ -59,6 +61,25 @@ class Kernel:
         lowered = self.lowered(sig.args)
         _link(lowered, context.active_code_library)
         return context.call_internal(builder, lowered.descriptor, sig, args)
+
+
+def _own_name(function: Callable) -> str:
+    """The function's name with a hash of what it closes over, the same in every process.
+
+    Kernels of one factory differ by that alone. Where two pieces of compiled code have a symbol in common, the one that
+    is loaded later takes it from the one before.
+    """
+    if function.__closure__ is None:
+        return function.__qualname__
+    closed_over = [_identity(cell.cell_contents) for cell in function.__closure__]
+    return f"{function.__qualname__}.{hashlib.sha256(repr(closed_over).encode()).hexdigest()[:12]}"
+
+
+def _identity(value: Any) -> str:
+    """What tells a constant or a function from others, the same in every process."""
+    if isinstance(value, Kernel):
+        value = value.__wrapped__
+    return f"{value.__module__}.{value.__qualname__}" if hasattr(value, "__qualname__") else repr(value)
 
 
 class _KernelTemplate(AbstractTemplate):
