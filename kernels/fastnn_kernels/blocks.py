@@ -20,7 +20,7 @@ from fastnn_kernels.native import fma, lanes, load, store
 from fastnn_kernels.native.atomic import load_acquire
 from fastnn_kernels.optimizer import learning_rate
 from fastnn_kernels.passes import Now, gather
-from fastnn_kernels.product import FROM_ROW, FROM_TARGET, FROM_ZERO, product_rows
+from fastnn_kernels.product import FROM_ROW, FROM_TARGET, FROM_ZERO, product_columns, product_rows
 from fastnn_kernels.stochastic import activate_row, rest_of_step, update_bias
 from fastnn_kernels.team import DECISION, DIVERGED, FLAG, GOES_ON, PROGRESS, STOPPED, decide, meet, raise_flag
 from fastnn_kernels.work import BLOCK, INPUTS, ROWS, SAMPLES, ask_for, at, share
@@ -74,7 +74,7 @@ def _make_gram_matrix(work, block):
     for k in range(0, at(work, 0, WIDTH), n):
         for row in range(0, size, n):
             dense.transpose_block(x + (row * stride + k), stride, inputs + (k * size + row), size)
-    product_rows(x, stride, 1, inputs, size, gram, size, at(work, 0, N_OUT), block.rows, size, FROM_ZERO, gram)
+    product_rows(x, stride, inputs, size, gram, size, at(work, 0, N_OUT), block.rows, size, FROM_ZERO, gram)
     for i in range(0, block.rows * size, n):
         store(gram + i, load(gram + i) + 1.0)
 
@@ -97,7 +97,7 @@ def _feed(work, block):
         _ask_for_samples(work, block.start + block.rows, (column - block.first) // panel, panels)
         w, bias = work.params + (at(work, 1, W) + column * depth), work.params + (at(work, 1, B) + column)
         z, columns = work.space + (at(work, 1, A) + column), min(panel, block.last - column)
-        product_rows(block.x, x_stride, 1, w, columns, z, z_stride, n_in, block.rows, columns, FROM_ROW, bias)
+        product_rows(block.x, x_stride, w, columns, z, z_stride, n_in, block.rows, columns, FROM_ROW, bias)
 
 
 @kernel
@@ -143,7 +143,7 @@ def _update(work, block):
             change + column,
             min(panel, block.last - column),
         )
-        product_rows(block.x, 1, x_stride, d, stride, w, columns, block.rows, n_in, columns, FROM_TARGET, w)
+        product_columns(block.x, x_stride, d, stride, w, columns, block.rows, n_in, columns, FROM_TARGET, w)
 
 
 @kernel

@@ -26,7 +26,7 @@ from fastnn_kernels.layout import (
     W,
     Z,
 )
-from fastnn_kernels.machine import MOST_COLUMNS, UNIT
+from fastnn_kernels.machine import MOST_COLUMNS, UNIT, VECTOR_BYTES
 from fastnn_kernels.native import (
     fill,
     lanes,
@@ -35,9 +35,21 @@ from fastnn_kernels.native import (
     store,
     transpose,
 )
-from fastnn_kernels.product import FROM_ROW, FROM_ZERO, first_dots, product_rows, product_rows_asking, second_dots
+from fastnn_kernels.product import (
+    FROM_ROW,
+    FROM_ZERO,
+    Ahead,
+    first_dots,
+    product_columns,
+    product_columns_asking,
+    product_rows,
+    product_rows_asking,
+    second_dots,
+)
 from fastnn_kernels.work import at, below, scratch
 
+TALL = 3 * UNIT  # rows of the tallest tile
+NEAR_BYTES = 1 << 19  # of inputs, or of weights, that stay in a core's second cache while a layer is fed
 TRANSPOSED = MOST_COLUMNS * MOST_COLUMNS // 2  # room for a vector of columns of a panel's rows, transposed
 
 
@@ -86,6 +98,35 @@ def panel_activation(act, now):
 
 
 @kernel
+def _elements_near(work):
+    return NEAR_BYTES * lanes(work.space) // VECTOR_BYTES
+
+
+@kernel
+def rows_at_once(work, layer):
+    """Rows that go through all panels of a layer before others do: what goes into them stays near meanwhile."""
+    return max(_elements_near(work) // (TALL * at(work, layer, DEPTH)), 1) * TALL
+
+
+@kernel
+def _next_tile_and_panel(x, x_stride, rows, weight, column, depth, width):
+    """What the feed of a panel of two vectors asks for: the rows of its next tile, and tile by tile the next panel."""
+    columns = 2 * lanes(x)
+    following = column + columns if column + columns < width else 0
+    part = depth * columns // ((rows + TALL - 1) // TALL)
+    a, b, tile = x + TALL * x_stride, weight + following * depth, TALL * x_stride
+    return Ahead(
+        True,
+        (a, a + tile, a + 2 * tile),
+        tile // depth,
+        3 * tile,
+        (b, b + part, b + 2 * part),
+        (part + depth - 1) // depth,
+        3 * part,
+    )
+
+
+@kernel
 def feed_panel(work, layer, column, first, last, act, now):
     """Rows first to last of the panel at a column, up to what goes by whole rows."""
     x_stride, z_stride = at(work, layer - 1, STRIDE), at(work, layer, STRIDE)
@@ -98,8 +139,11 @@ def feed_panel(work, layer, column, first, last, act, now):
         outputs = at(work, layer, N_OUT)
         if _is_narrow(width, outputs, lanes(z)):
             _narrow_feed(x, x_stride, b, depth, bias, outputs, rows, z, z_stride, scratch(work, now.rank))
+        elif columns > lanes(z) and depth * width > _elements_near(work):
+            ahead = _next_tile_and_panel(x, x_stride, rows, weight, column, depth, width)
+            product_rows_asking(x, x_stride, b, columns, z, z_stride, n_in, rows, FROM_ROW, bias, ahead)
         else:
-            product_rows(x, x_stride, 1, b, columns, z, z_stride, n_in, rows, columns, FROM_ROW, bias)
+            product_rows(x, x_stride, b, columns, z, z_stride, n_in, rows, columns, FROM_ROW, bias)
     if at(work, layer, NORM) == NO_NORM:
         rowwise.keep_z(work, layer, first, rows, column, columns)
         activation.feed(panel_activation(act, now), work.betas[layer], z, z_stride, rows, columns)
@@ -136,8 +180,10 @@ def feed(work, layer, first, last, act, now):
     """
     if at(work, layer, NOISE) == noise.SAMPLE_CONNECT:
         sample_connect.feed(work, layer, first, last, now)
-    for column in range(0, at(work, layer, WIDTH), 2 * lanes(work.space)):
-        feed_panel(work, layer, column, first, last, act, now)
+    rows = rows_at_once(work, layer)
+    for begin in range(first, last, rows):
+        for column in range(0, at(work, layer, WIDTH), 2 * lanes(work.space)):
+            feed_panel(work, layer, column, begin, min(begin + rows, last), act, now)
     return feed_rows(work, layer, first, last, act, now)
 
 
@@ -165,7 +211,7 @@ def delta_panel(work, layer, column, first, last, now):
         d = work.space + (at(work, above, D) + first * d_stride)
         weight = scratch(work, now.rank)
         transpose_rows(work, above, column, columns, weight)
-        product_rows(d, d_stride, 1, weight, columns, dx, stride, n_out, rows, columns, FROM_ZERO, dx)
+        product_rows(d, d_stride, weight, columns, dx, stride, n_out, rows, columns, FROM_ZERO, dx)
     if at(work, layer, NOISE) != noise.DROPOUT:
         a = work.space + (at(work, layer, Z) + place)
         activation.delta(at(work, layer, ACTIVATION), work.betas[layer], dx, a, stride, rows, columns)
@@ -219,7 +265,7 @@ def _narrow_gradient(x, x_stride, rows, d, d_stride, outputs, count, out):
     for i in range(0, 2 * n * n, n):
         store(transposed + i, fill(out, 0.0))
     width = n if rows <= n else 2 * n
-    product_rows(d, 1, d_stride, x, x_stride, transposed, 2 * n, count, outputs, width, FROM_ZERO, transposed)
+    product_columns(d, d_stride, x, x_stride, transposed, 2 * n, count, outputs, width, FROM_ZERO, transposed)
     for i in range(0, width, n):
         transpose_block(transposed + i, 2 * n, out + i * n, n)
 
@@ -235,9 +281,9 @@ def weight_gradient(x, x_stride, rows, d, d_stride, columns, outputs, count, out
     if columns == n and 4 * outputs <= 3 * n and count >= n and start == FROM_ZERO:
         _narrow_gradient(x, x_stride, rows, d, d_stride, outputs, count, out)
     elif ahead.asks and columns > n:
-        product_rows_asking(x, 1, x_stride, d, d_stride, out, columns, count, rows, start, out, ahead)
+        product_columns_asking(x, x_stride, d, d_stride, out, columns, count, rows, start, out, ahead)
     else:
-        product_rows(x, 1, x_stride, d, d_stride, out, columns, count, rows, columns, start, out)
+        product_columns(x, x_stride, d, d_stride, out, columns, count, rows, columns, start, out)
 
 
 @kernel

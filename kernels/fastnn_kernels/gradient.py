@@ -132,10 +132,10 @@ def _ahead(work, one, piece, unit):
     position, count = one.upcoming + one.ask_first + first, last - first
     soon = _soon(work, one, piece)
     if one.asks and 0 < count <= TILES:
-        return Ahead(True, soon, one.soon_step, _later(work, position, count), one.later_step)
+        return Ahead(True, soon, one.soon_step, 0, _later(work, position, count), one.later_step, 0)
     for i in range(count):
         ask_for(work, position + i)
-    return Ahead(one.asks, soon, one.soon_step, soon, 0)
+    return Ahead(one.asks, soon, one.soon_step, 0, soon, 0, 0)
 
 
 @kernel

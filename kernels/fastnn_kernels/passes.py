@@ -83,11 +83,13 @@ def _stretch(work, layer, panel, now):
 @kernel
 def _feed_panels(work, layer, act, now):
     """This worker's panels of a layer, after which all meet. False where the team is told to leave."""
-    columns = 2 * lanes(work.space)
-    for column in range(0, at(work, layer, WIDTH), columns):
-        first, last = _stretch(work, layer, column // columns, now)
-        if first < last:
-            dense.feed_panel(work, layer, column, first, last, act, now)
+    columns, rows = 2 * lanes(work.space), dense.rows_at_once(work, layer)
+    for begin in range(0, now.rows, rows):
+        for column in range(0, at(work, layer, WIDTH), columns):
+            first, last = _stretch(work, layer, column // columns, now)
+            first, last = max(first, begin), min(last, begin + rows)
+            if first < last:
+                dense.feed_panel(work, layer, column, first, last, act, now)
     return meet(work.words, now.size)
 
 

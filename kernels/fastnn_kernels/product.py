@@ -1,8 +1,9 @@
 """Products of matrices in register tiles.
 
-A tile has 3, 2 or 1 times UNIT rows and two vectors of columns, or one where a panel is narrow. The inner sum runs over
-its whole length in one order, so that results do not depend on tile or thread. Rows are rounded up to UNIT: whatever a
-product reads and writes has room for that.
+A tile has 3, 2 or 1 times UNIT rows and two vectors of columns, or one where a panel is narrow. Its rows come from the
+rows of the first operand (feed, delta) or from its columns (gradient): either way one of the two strides is 1, which
+the processor adds for nothing. The inner sum runs over its whole length in one order, so that results do not depend on
+tile or thread. Rows are rounded up to UNIT: whatever a product reads and writes has room for that.
 """
 
 from typing import NamedTuple
@@ -15,6 +16,7 @@ from fastnn_kernels.native import (
     prefetch_l2,
     tile_add_sums,
     tile_bases,
+    tile_beside,
     tile_dot,
     tile_load,
     tile_next,
@@ -28,23 +30,32 @@ FROM_ZERO, FROM_ROW, FROM_TARGET = 0, 1, 2
 
 
 class Ahead(NamedTuple):
-    """What a product asks for, so that memory and arithmetic run side by side: a line of each at every step.
+    """What a product asks for, so that memory and arithmetic run side by side: a line of each at every step of its sum.
 
     asks: whether it does; soon, later: pointers to what is to be brought into the first cache and into the second,
-    three each, for one tile after the other, or that of one tile. The steps are in elements.
+    three each, for one tile after the other, or that of one tile. In elements: soon_step, later_step from one step to
+    the next, soon_turn, later_turn from a tile to the third one after it.
     """
 
     asks: object
     soon: object
     soon_step: object
+    soon_turn: object
     later: object
     later_step: object
+    later_turn: object
 
 
-def _product(rows, vectors, asks=False):
+PER_BASE = 3  # rows that are addressed from one pointer: base, base + stride, base + 2 stride are one instruction each
+
+
+def _tile(by_columns, rows, vectors, asks):
+    """The product of one tile, two steps of its sum at a time: counting takes the place of multiply-adds."""
+    per_base = rows if by_columns else PER_BASE
+
     @kernel
-    def product(a, row_stride, k_stride, b, b_stride, c, c_stride, depth, start, first, ahead):
-        """c (rows, vectors) = start + a (rows, depth) @ b (depth, vectors)"""
+    def tile_product(a, a_stride, b, b_stride, c, c_stride, depth, start, first, ahead):
+        """c (rows, vectors) = start + a @ b (depth, vectors); a (rows, depth), or its transpose where by_columns"""
         if asks:
             soon, later = ahead.soon, ahead.later
         if start == FROM_ROW:
@@ -53,24 +64,25 @@ def _product(rows, vectors, asks=False):
             tile = tile_load(c, c_stride, rows, vectors)
         else:
             tile = tile_zero(c, rows, vectors)
-        bases = tile_bases(a, row_stride, rows)
-        for _ in range(depth):
+        row_stride, step = (1, a_stride) if by_columns else (a_stride, 1)
+        bases = tile_bases(a, row_stride, rows, per_base)
+        for _ in range(depth // 2):
             if asks:
                 prefetch_l1(soon)
                 prefetch_l2(later)
-                soon = soon + ahead.soon_step
-                later = later + ahead.later_step
+                prefetch_l1(soon + ahead.soon_step)
+                prefetch_l2(later + ahead.later_step)
+                soon = soon + 2 * ahead.soon_step
+                later = later + 2 * ahead.later_step
             tile = tile_rank1(tile, bases, row_stride, b, vectors)
-            bases = tile_next(bases, k_stride)
-            b = b + b_stride
+            tile = tile_rank1(tile, tile_beside(bases, step), row_stride, b + b_stride, vectors)
+            bases = tile_next(bases, 2 * step)
+            b = b + 2 * b_stride
+        if depth % 2 == 1:
+            tile = tile_rank1(tile, bases, row_stride, b, vectors)
         tile_store(tile, c, c_stride, vectors)
 
-    return product
-
-
-_tall, _middle, _short = (_product(n * UNIT, 2) for n in (3, 2, 1))
-_tall_narrow, _middle_narrow, _short_narrow = (_product(n * UNIT, 1) for n in (3, 2, 1))
-_tall_asking, _middle_asking, _short_asking = (_product(n * UNIT, 2, True) for n in (3, 2, 1))
+    return tile_product
 
 
 @kernel
@@ -81,51 +93,54 @@ def _height(rows):
     return 2 if rows > UNIT else 1
 
 
-@kernel
-def product_rows(a, row_stride, k_stride, b, b_stride, c, c_stride, depth, rows, width, start, first):
-    """c (rows, width) = start + a (rows, depth) @ b (depth, width), for one panel of columns.
+def _tiles(by_columns, vectors, asks):
+    """A product of any number of rows, tile after tile."""
+    short, middle, tall = (_tile(by_columns, n * UNIT, vectors, asks) for n in (1, 2, 3))
 
-    Element (i, k) of a lies at i * row_stride + k * k_stride; width is one vector or two. start: FROM_ZERO, FROM_ROW
-    (the row at pointer `first`) or FROM_TARGET (what c holds).
-    """
-    wide = width > lanes(c)
-    while rows > 0:
-        height = _height(rows)
-        if height == 3:
-            if wide:
-                _tall(a, row_stride, k_stride, b, b_stride, c, c_stride, depth, start, first, None)
+    @kernel
+    def tiles(a, a_stride, b, b_stride, c, c_stride, depth, rows, start, first, ahead):
+        one = ahead
+        if asks:
+            soon, later = ahead.soon, ahead.later
+        while rows > 0:
+            height = _height(rows)
+            if asks:
+                one = Ahead(True, soon[0], ahead.soon_step, 0, later[0], ahead.later_step, 0)
+                soon = soon[1], soon[2], soon[0] + ahead.soon_turn
+                later = later[1], later[2], later[0] + ahead.later_turn
+            if height == 3:
+                tall(a, a_stride, b, b_stride, c, c_stride, depth, start, first, one)
+            elif height == 2:
+                middle(a, a_stride, b, b_stride, c, c_stride, depth, start, first, one)
             else:
-                _tall_narrow(a, row_stride, k_stride, b, b_stride, c, c_stride, depth, start, first, None)
-        elif height == 2:
-            if wide:
-                _middle(a, row_stride, k_stride, b, b_stride, c, c_stride, depth, start, first, None)
-            else:
-                _middle_narrow(a, row_stride, k_stride, b, b_stride, c, c_stride, depth, start, first, None)
-        elif wide:
-            _short(a, row_stride, k_stride, b, b_stride, c, c_stride, depth, start, first, None)
-        else:
-            _short_narrow(a, row_stride, k_stride, b, b_stride, c, c_stride, depth, start, first, None)
-        rows -= height * UNIT
-        a = a + height * UNIT * row_stride
-        c = c + height * UNIT * c_stride
+                short(a, a_stride, b, b_stride, c, c_stride, depth, start, first, one)
+            rows -= height * UNIT
+            a = a + height * UNIT * (1 if by_columns else a_stride)
+            c = c + height * UNIT * c_stride
+
+    return tiles
 
 
-@kernel
-def product_rows_asking(a, row_stride, k_stride, b, b_stride, c, c_stride, depth, rows, start, first, ahead):
-    """product_rows for two vectors of columns, and meanwhile what is Ahead."""
-    asks, soon, soon_step, later, later_step = ahead
-    while rows > 0:
-        height, one = _height(rows), Ahead(asks, soon[0], soon_step, later[0], later_step)
-        if height == 3:
-            _tall_asking(a, row_stride, k_stride, b, b_stride, c, c_stride, depth, start, first, one)
-        elif height == 2:
-            _middle_asking(a, row_stride, k_stride, b, b_stride, c, c_stride, depth, start, first, one)
+def _product(by_columns):
+    wide, narrow = (_tiles(by_columns, vectors, False) for vectors in (2, 1))
+
+    @kernel
+    def product(a, a_stride, b, b_stride, c, c_stride, depth, rows, width, start, first):
+        """c (rows, width) = start + a @ b (depth, width) for one panel of columns, one vector or two.
+
+        a (rows, depth), or its transpose for product_columns. start: FROM_ZERO, FROM_ROW (the row at pointer `first`)
+        or FROM_TARGET (what c holds). The asking ones are for two vectors of columns, and ask for what is Ahead.
+        """
+        if width > lanes(c):
+            wide(a, a_stride, b, b_stride, c, c_stride, depth, rows, start, first, None)
         else:
-            _short_asking(a, row_stride, k_stride, b, b_stride, c, c_stride, depth, start, first, one)
-        rows -= height * UNIT
-        a = a + height * UNIT * row_stride
-        c = c + height * UNIT * c_stride
-        soon, later = (soon[1], soon[2], soon[0]), (later[1], later[2], later[0])
+            narrow(a, a_stride, b, b_stride, c, c_stride, depth, rows, start, first, None)
+
+    return product
+
+
+product_rows, product_rows_asking = _product(False), _tiles(False, 2, True)
+product_columns, product_columns_asking = _product(True), _tiles(True, 2, True)
 
 
 def _dots(group):

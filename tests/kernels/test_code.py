@@ -1,5 +1,6 @@
 """The code that kernels become: what would be slow and still right."""
 
+import itertools
 import re
 
 import numpy as np
@@ -13,10 +14,9 @@ from fastnn_kernels.native import address
 
 
 def multiply(a, b, c, depth, rows, width):
-    p = address(a, 0)
-    product.product_rows(
-        p, depth, 1, address(b, 0), width, address(c, 0), width, depth, rows, width, product.FROM_ZERO, p
-    )
+    p, q, out, start = address(a, 0), address(b, 0), address(c, 0), product.FROM_ZERO
+    product.product_rows(p, depth, q, width, out, width, depth, rows, width, start, p)
+    product.product_columns(p, rows, q, width, out, width, depth, rows, width, start, p)
 
 
 def inner_loops(assembly):
@@ -57,7 +57,7 @@ def test_no_loop_of_the_products_spills(dtype):
     loops = product_loops(
         njit(multiply, **jit.FLAGS), f"void({array}[::1], {array}[::1], {array}[::1], i8, i8, i8)", dtype
     )
-    assert max(count for _, count in loops) >= 2 * 3 * machine.UNIT, "the tall tile's loop was not found"
+    assert max(count for _, count in loops) >= 2 * 2 * 3 * machine.UNIT, "the tall tile's loop was not found"
     assert not [spills(loop) for loop, _ in loops if spills(loop)]
 
 
@@ -66,17 +66,18 @@ def test_no_loop_of_the_products_spills(dtype):
 @pytest.mark.parametrize("vectors", [1, 2])
 @pytest.mark.parametrize("height", [1, 2, 3])
 @pytest.mark.parametrize("asks", [False, True])
-def test_every_tile_stays_in_whole_registers(asks, height, vectors, dtype):
-    tile = product._product(height * machine.UNIT, vectors, asks)
+@pytest.mark.parametrize("by_columns", [False, True])
+def test_every_tile_stays_in_whole_registers(by_columns, asks, height, vectors, dtype):
+    tile = product._tile(by_columns, height * machine.UNIT, vectors, asks)
 
-    def one(a, b, c, depth, stride, k_stride):  # k_stride: no constant, as in product_rows
+    def one(a, b, c, depth, stride, a_stride):
         p = address(a, 0)
-        ahead = product.Ahead(True, p, stride, p, k_stride)
-        tile(p, depth, k_stride, address(b, 0), stride, address(c, 0), stride, depth, product.FROM_ZERO, p, ahead)
+        ahead = product.Ahead(True, p, stride, 0, p, a_stride, 0)
+        tile(p, a_stride, address(b, 0), stride, address(c, 0), stride, depth, product.FROM_ZERO, p, ahead)
 
     array = {"float32": "f4", "float64": "f8"}[dtype]
     loops = product_loops(njit(one, **jit.FLAGS), f"void({array}[::1], {array}[::1], {array}[::1], i8, i8, i8)", dtype)
-    assert any(count >= height * machine.UNIT * vectors for _, count in loops), "the tile's loop was not found"
+    assert any(count >= 2 * height * machine.UNIT * vectors for _, count in loops), "the tile's loop was not found"
     register = {64: "%zmm", 32: "%ymm", 16: "%xmm"}[machine.VECTOR_BYTES]
     for loop, _ in loops:
         assert not spills(loop)
@@ -96,3 +97,15 @@ def test_training_in_float32_has_no_vector_of_float64(entry):
     assert any(re.search(r"fmul <\d+ x float>", code) for code in modules.values())
     names = [one.library.name for one, code in modules.items() if re.search(r"<\d+ x double>", code)]
     assert not names
+
+
+def test_kernels_of_one_factory_have_names_of_their_own_in_every_process():
+    """One name for two functions: of two entries from the cache, the later would take the other's code."""
+
+    def names():
+        variants = itertools.product([False, True], [machine.UNIT, 3 * machine.UNIT], [1, 2], [False, True])
+        tiles = [product._tile(*variant) for variant in variants]
+        return [kernel.__wrapped__.__qualname__ for kernel in (*tiles, product._tiles(True, 2, False))]
+
+    assert len(set(names())) == len(names())
+    assert names() == names()

@@ -14,21 +14,22 @@ from fastnn_kernels.native import address
 
 
 @njit(**FLAGS)
-def multiply(a, row_stride, k_stride, b, c, c_stride, depth, rows, width, start, first):
-    product.product_rows(
-        address(a, 0),
-        row_stride,
-        k_stride,
-        address(b, 0),
-        width,
-        address(c, 0),
-        c_stride,
-        depth,
-        rows,
-        width,
-        start,
-        address(first, 0),
-    )
+def multiply(by_columns, a, a_stride, b, c, c_stride, depth, rows, width, start, first):
+    p, q, out, row = address(a, 0), address(b, 0), address(c, 0), address(first, 0)
+    if by_columns:
+        product.product_columns(p, a_stride, q, width, out, c_stride, depth, rows, width, start, row)
+    else:
+        product.product_rows(p, a_stride, q, width, out, c_stride, depth, rows, width, start, row)
+
+
+@njit(**FLAGS)
+def multiply_asking(by_columns, a, a_stride, b, c, c_stride, depth, rows, width, start, first):
+    p, q, out, row = address(a, 0), address(b, 0), address(c, 0), address(first, 0)
+    ahead = product.Ahead(True, (p, q, out), 3, 40, (q, p, q), 16, 100)
+    if by_columns:
+        product.product_columns_asking(p, a_stride, q, width, out, c_stride, depth, rows, start, row, ahead)
+    else:
+        product.product_rows_asking(p, a_stride, q, width, out, c_stride, depth, rows, start, row, ahead)
 
 
 @pytest.fixture
@@ -78,25 +79,24 @@ def test_products_of_a_layer(n_in, n_hidden, n_out, rows, dtype, sessions, rng):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("start", [product.FROM_ZERO, product.FROM_ROW, product.FROM_TARGET])
-@pytest.mark.parametrize("vectors", [1, 2])
-def test_product_rows_writes_its_tile_and_nothing_else(vectors, start, dtype, rng):
+@pytest.mark.parametrize(("function", "vectors"), [(multiply, 1), (multiply, 2), (multiply_asking, 2)])
+@pytest.mark.parametrize("by_columns", [False, True])  # the gradient reads its first operand so
+def test_product_writes_its_rows_and_nothing_else(by_columns, function, vectors, start, dtype, rng):
     width, stride = vectors * machine.lanes(dtype), 3 * machine.lanes(dtype)
     for rows, depth in ((1, 0), (UNIT, 1), (2 * UNIT + 1, 7), (3 * UNIT, 33), (5 * UNIT, 2), (8 * UNIT - 1, 16)):
         a, b, c = data(rng, (rows, depth)), data(rng, (depth, width)), data(rng, (10 * UNIT, stride))
         first = data(rng, (width,))
         begin = {product.FROM_ZERO: 0.0, product.FROM_ROW: first, product.FROM_TARGET: c[:rows, :width].copy()}[start]
         whole = layout.round_up(rows, UNIT)
-        for by_column in (False, True):  # the gradient reads its first operand the other way
-            padded = np.zeros((whole, depth + 1), dtype)
-            padded[:rows, :depth] = a
-            memory = np.ascontiguousarray(padded.T if by_column else padded)
-            strides = (1, whole) if by_column else (depth + 1, 1)
-            target = c.astype(dtype)
-            given = np.append(b, np.zeros((1, width)), axis=0).astype(dtype)
-            multiply(memory, *strides, given, target, stride, depth, rows, width, start, first.astype(dtype))
-            assert_product(target[:rows, :width].astype(np.float64), a, b, dtype, begin)
-            assert np.array_equal(target[whole:], c[whole:])
-            assert np.array_equal(target[:, width:], c[:, width:])
+        padded = np.zeros((whole, depth + 1), dtype)
+        padded[:rows, :depth] = a
+        memory = np.ascontiguousarray(padded.T if by_columns else padded)
+        target, a_stride = c.astype(dtype), memory.shape[1]
+        given = np.append(b, np.zeros((1, width)), axis=0).astype(dtype)
+        function(by_columns, memory, a_stride, given, target, stride, depth, rows, width, start, first.astype(dtype))
+        assert_product(target[:rows, :width].astype(np.float64), a, b, dtype, begin)
+        assert np.array_equal(target[whole:], c[whole:])
+        assert np.array_equal(target[:, width:], c[:, width:])
 
 
 def transposed(arrays, layer):

@@ -18,6 +18,7 @@ from fastnn_kernels.native.record import Record, open_record
 from fastnn_kernels.native.tile import (
     tile_add_sums,
     tile_bases,
+    tile_beside,
     tile_dot,
     tile_load,
     tile_next,
@@ -96,6 +97,7 @@ __all__ = [
     "sum_lanes",
     "tile_add_sums",
     "tile_bases",
+    "tile_beside",
     "tile_dot",
     "tile_load",
     "tile_next",

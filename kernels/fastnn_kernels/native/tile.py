@@ -76,20 +76,22 @@ def tile_load(typingctx, c, stride, rows, vectors):
     return out(c, types.intp, rows, vectors), codegen
 
 
-PER_BASE = 3  # rows that are addressed from one pointer: base, base + stride, base + 2 stride are one instruction each
-
-
 @intrinsic(prefer_literal=True)
-def tile_bases(typingctx, a, stride, rows):
-    """Pointers to every PER_BASE-th of `rows` rows, `stride` elements apart, for tile_rank1."""
-    out = types.UniTuple(a, -(-rows.literal_value // PER_BASE))
+def tile_bases(typingctx, a, stride, rows, per_base):
+    """Pointers from which tile_rank1 addresses `rows` rows, `stride` elements apart, up to `per_base` from each."""
+    out = types.UniTuple(a, -(-rows.literal_value // per_base.literal_value))
 
     def codegen(context, builder, sig, args):
         a, stride = args[:2]
-        places = [builder.mul(stride, ir.Constant(stride.type, i * PER_BASE)) for i in range(out.count)]
+        each = _rows_per_base(rows.literal_value, out)
+        places = [builder.mul(stride, ir.Constant(stride.type, i * each)) for i in range(out.count)]
         return cgutils.pack_array(builder, [builder.gep(a, [place]) for place in places])
 
-    return out(a, types.intp, rows), codegen
+    return out(a, types.intp, rows, per_base), codegen
+
+
+def _rows_per_base(rows, bases):
+    return -(-rows // bases.count)
 
 
 def _opaque(builder, value):
@@ -101,14 +103,27 @@ def _opaque(builder, value):
     return builder.asm(ir.FunctionType(value.type, [value.type]), "", "=r,0", [value], side_effect=False)
 
 
+def _moved(bases, builder, args):
+    bases_value, step = args
+    return [builder.gep(builder.extract_value(bases_value, i), [step]) for i in range(bases.count)]
+
+
 @intrinsic
-def tile_next(typingctx, bases, step):
-    """All pointers `step` elements further."""
+def tile_beside(typingctx, bases, step):
+    """All pointers `step` elements further, for the same turn of a loop: parts of an instruction."""
 
     def codegen(context, builder, sig, args):
-        bases, step = args
-        each = [builder.extract_value(bases, i) for i in range(sig.args[0].count)]
-        return cgutils.pack_array(builder, [_opaque(builder, builder.gep(base, [step])) for base in each])
+        return cgutils.pack_array(builder, _moved(sig.args[0], builder, args))
+
+    return bases(bases, types.intp), codegen
+
+
+@intrinsic
+def tile_next(typingctx, bases, step):
+    """All pointers `step` elements further, for the next turn of a loop."""
+
+    def codegen(context, builder, sig, args):
+        return cgutils.pack_array(builder, [_opaque(builder, base) for base in _moved(sig.args[0], builder, args)])
 
     return bases(bases, types.intp), codegen
 
@@ -120,12 +135,13 @@ def tile_rank1(typingctx, tile, bases, stride, b, vectors):
     def codegen(context, builder, sig, args):
         tile, bases, stride, b = args[:4]
         rows, width = _shape(sig.args[0], vectors)
+        each = _rows_per_base(rows, sig.args[1])
         vec = sig.args[0].dtype
         columns = _columns(builder, b, width, vec)
         out = []
         for i in range(rows):
-            base = builder.extract_value(bases, i // PER_BASE)
-            at = builder.gep(base, [builder.mul(stride, ir.Constant(stride.type, i % PER_BASE))])
+            base = builder.extract_value(bases, i // each)
+            at = builder.gep(base, [builder.mul(stride, ir.Constant(stride.type, i % each))])
             x = splat(builder, builder.load(at), vec.lanes)
             for j in range(width):
                 acc = builder.extract_value(tile, i * width + j)
