@@ -223,21 +223,29 @@ def erf(x):
 
 
 @kernel
-def divided_by_root(a, x, eps):
-    """a / (sqrt(x) + eps) for x >= 0 and eps > 0, to a few units in the last place.
+def under_root(p, eps_root):
+    """eps_root as `descended` wants it for vectors at pointer p: an estimate takes no root of 0.
 
-    Where the processor estimates roots and reciprocals, one Newton step each is half the time of sqrt and division. An
-    x so small that its root is lost beside eps may count as the smallest normal number.
+    The smallest normal number, which then stands for 0, has a root that is lost beside any eps.
     """
+    return max(eps_root, 1.1754943508222875e-38) if has_estimates(fill(p, 0.0)) else eps_root
+
+
+@kernel
+def descended(w, a, x, scale, shift, eps):
+    """w - a / (sqrt(scale x + shift) + eps) for x >= 0, shift from `under_root`: the quotient to some last places.
+
+    Where the processor estimates roots and reciprocals, one Newton step each is half the time of sqrt and division.
+    """
+    x = fma(x, scale, shift)
     if has_estimates(x):
-        x = maximum(x, fill(x, 1.1754943508222875e-38))
         y = estimate_inverse_root(x)
         root = x * y
         root = fma(root, fma(root, -0.5 * y, 0.5), root)
         divisor = root + eps
         r = estimate_reciprocal(divisor)
-        return a * fma(r, fma(-divisor, r, 1.0), r)
-    return a / (sqrt(x) + eps)
+        return fma(-a, fma(r, fma(-divisor, r, 1.0), r), w)
+    return w - a / (sqrt(x) + eps)
 
 
 # (sin(x) - x) / x^3 and (cos(x) - 1) / x^2 in powers of x^2, for abs(x) <= pi / 4; float32 does with the last four

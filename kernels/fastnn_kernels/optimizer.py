@@ -26,7 +26,7 @@ Tieleman and Hinton 2012; Kingma and Ba 2015; Loshchilov and Hutter 2019; Reddi,
 from typing import NamedTuple
 
 from fastnn_kernels import schedule
-from fastnn_kernels.elementary import divided_by_root
+from fastnn_kernels.elementary import descended, under_root
 from fastnn_kernels.jit import kernel
 from fastnn_kernels.lines import beside, line, put
 from fastnn_kernels.native import fma, load, maximum
@@ -194,24 +194,26 @@ def _lookahead(rates, lines, w, s1, g):
 
 @kernel
 def _adagrad(rates, lines, w, s1, g):
+    shift = under_root(w, rates.eps_root)
     for k in range(lines.total):
         i = line(lines, k)
         weight = load(w + i)
         slope = beside(lines, g, k)
         square = fma(slope, slope, load(s1 + i))
         put(lines, s1 + i, square)
-        put(lines, w + i, weight - divided_by_root(slope * rates.lr, square + rates.eps_root, rates.eps))
+        put(lines, w + i, descended(weight, slope * rates.lr, square, 1.0, shift, rates.eps))
 
 
 @kernel
 def _rmsprop(rates, lines, w, s1, g):
+    shift = under_root(w, rates.eps_root)
     for k in range(lines.total):
         i = line(lines, k)
         weight = load(w + i)
         slope = beside(lines, g, k)
         square = fma(load(s1 + i), rates.beta2, slope * slope * rates.rest2)
         put(lines, s1 + i, square)
-        put(lines, w + i, weight - divided_by_root(slope * rates.lr, square + rates.eps_root, rates.eps))
+        put(lines, w + i, descended(weight, slope * rates.lr, square, 1.0, shift, rates.eps))
 
 
 @kernel
@@ -223,7 +225,7 @@ def _moments(rates, slope, mean, square):
 
 @kernel
 def _adam(rates, lines, w, s1, s2, g):
-    rate = rates.lr * rates.correction1
+    rate, shift = rates.lr * rates.correction1, under_root(w, rates.eps_root)
     for k in range(lines.total):
         i = line(lines, k)
         weight = load(w + i)
@@ -231,13 +233,12 @@ def _adam(rates, lines, w, s1, s2, g):
         mean, square = _moments(rates, slope, load(s1 + i), load(s2 + i))
         put(lines, s1 + i, mean)
         put(lines, s2 + i, square)
-        corrected = fma(square, rates.correction2, rates.eps_root)
-        put(lines, w + i, weight - divided_by_root(mean * rate, corrected, rates.eps))
+        put(lines, w + i, descended(weight, mean * rate, square, rates.correction2, shift, rates.eps))
 
 
 @kernel
 def _amsgrad(rates, lines, w, s1, s2, s3, g):
-    rate = rates.lr * rates.correction1
+    rate, shift = rates.lr * rates.correction1, under_root(w, rates.eps_root)
     for k in range(lines.total):
         i = line(lines, k)
         weight = load(w + i)
@@ -247,13 +248,13 @@ def _amsgrad(rates, lines, w, s1, s2, s3, g):
         put(lines, s1 + i, mean)
         put(lines, s2 + i, square)
         put(lines, s3 + i, most)
-        corrected = fma(most, rates.correction2, rates.eps_root)
-        put(lines, w + i, weight - divided_by_root(mean * rate, corrected, rates.eps))
+        put(lines, w + i, descended(weight, mean * rate, most, rates.correction2, shift, rates.eps))
 
 
 @kernel
 def _nadam(rates, lines, w, s1, s2, g):
     rate, direct = rates.lr * rates.correction1, rates.lr * rates.direct
+    shift = under_root(w, rates.eps_root)
     for k in range(lines.total):
         i = line(lines, k)
         weight = load(w + i)
@@ -261,8 +262,8 @@ def _nadam(rates, lines, w, s1, s2, g):
         mean, square = _moments(rates, slope, load(s1 + i), load(s2 + i))
         put(lines, s1 + i, mean)
         put(lines, s2 + i, square)
-        corrected = fma(square, rates.correction2, rates.eps_root)
-        put(lines, w + i, weight - divided_by_root(fma(slope, direct, mean * rate), corrected, rates.eps))
+        step = fma(slope, direct, mean * rate)
+        put(lines, w + i, descended(weight, step, square, rates.correction2, shift, rates.eps))
 
 
 @kernel
