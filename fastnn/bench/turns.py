@@ -27,8 +27,8 @@ from fastnn.bench.workloads import Workload
 SHORTEST_TURN = 0.2
 """Seconds: a turn repeats epochs until it lasts so long."""
 
-LEAST_EPOCHS = 3
-"""Of a turn, so that what a call costs before its first epoch does not weigh as much as they do."""
+LEAST_EPOCHS, LONG_TURN = 3, 2.0
+"""So many epochs make a turn too, if it lasts no more seconds: what a call costs before its first one weighs less."""
 
 PAUSE = 0.02
 """Seconds before a turn, for the threads of the peer before it to stop spinning."""
@@ -183,7 +183,7 @@ class Worker:
     def __init__(self, peer: str, threads: int) -> None:
         self.peer, self.threads = peer, threads
         self.trainer: Any = None  # a PeerTrainer once prepared
-        self.count = LEAST_EPOCHS  # epochs in a turn
+        self.count = 1  # epochs in a turn
 
     def prepare(self, workload: Workload) -> tuple[float, str | None]:
         """Build and warm up. Returns the seconds that this took beyond an epoch, and why it could not be, if so."""
@@ -201,8 +201,9 @@ class Worker:
 
     def _fill_turn(self) -> float:
         """Choose the number of epochs in a turn; seconds of an epoch. These epochs warm up too."""
-        self.count = LEAST_EPOCHS
+        self.count = 1
         epoch = min(self.turn() for _ in range(2))
+        self.count = max(1, min(LEAST_EPOCHS, int(LONG_TURN / epoch)))
         while self.count * epoch < SHORTEST_TURN:
             self.count = math.ceil(SHORTEST_TURN / epoch)
             epoch = min(epoch, self.turn())
