@@ -38,6 +38,7 @@ from fastnn_kernels.native import (
 from fastnn_kernels.product import (
     FROM_ROW,
     FROM_ZERO,
+    TALL,
     Ahead,
     first_dots,
     product_columns,
@@ -46,10 +47,9 @@ from fastnn_kernels.product import (
     product_rows_asking,
     second_dots,
 )
-from fastnn_kernels.work import at, below, scratch
+from fastnn_kernels.work import ROWS, at, below, scratch
 
-TALL = 3 * UNIT  # rows of the tallest tile
-NEAR_BYTES = 1 << 19  # of inputs, or of weights, that stay in a core's second cache while a layer is fed
+FEED_BYTES = 1 << 19  # of inputs, or of weights, that stay in a core's second cache while a layer is fed
 TRANSPOSED = MOST_COLUMNS * MOST_COLUMNS // 2  # room for a vector of columns of a panel's rows, transposed
 
 
@@ -99,12 +99,15 @@ def panel_activation(act, now):
 
 @kernel
 def _elements_near(work):
-    return NEAR_BYTES * lanes(work.space) // VECTOR_BYTES
+    """Elements of FEED_BYTES."""
+    return FEED_BYTES * lanes(work.space) // VECTOR_BYTES
 
 
 @kernel
 def rows_at_once(work, layer):
     """Rows that go through all panels of a layer before others do: what goes into them stays near meanwhile."""
+    if at(work, layer, WIDTH) <= 2 * lanes(work.space):
+        return work.numbers[ROWS]  # one panel
     return max(_elements_near(work) // (TALL * at(work, layer, DEPTH)), 1) * TALL
 
 

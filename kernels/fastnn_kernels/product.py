@@ -28,6 +28,9 @@ from fastnn_kernels.native import (
 
 FROM_ZERO, FROM_ROW, FROM_TARGET = 0, 1, 2
 
+TALL = 3 * UNIT  # rows of the tallest tile
+PER_BASE = 3  # rows that are addressed from one pointer: base, base + stride, base + 2 stride are one instruction each
+
 
 class Ahead(NamedTuple):
     """What a product asks for, so that memory and arithmetic run side by side: a line of each at every step of its sum.
@@ -44,9 +47,6 @@ class Ahead(NamedTuple):
     later: object
     later_step: object
     later_turn: object
-
-
-PER_BASE = 3  # rows that are addressed from one pointer: base, base + stride, base + 2 stride are one instruction each
 
 
 def _tile(by_columns, rows, vectors, asks):

@@ -15,7 +15,11 @@ def available() -> str | None:
 
 class Trainer(torch_eager.Trainer):
     def prepare(self, loss):
-        """Shapes are compiled in: one variant for full batches and one for a shorter last batch."""
+        """Shapes are compiled in: one variant for full batches and one for a shorter last batch.
+
+        What other workloads compiled is forgotten: so many variants and PyTorch gives up.
+        """
         import torch
 
+        torch.compiler.reset()
         return torch.compile(loss, dynamic=False, fullgraph=True)
