@@ -9,7 +9,7 @@ tile or thread. Rows are rounded up to UNIT: whatever a product reads and writes
 from typing import NamedTuple
 
 from fastnn_kernels.jit import kernel
-from fastnn_kernels.machine import UNIT
+from fastnn_kernels.machine import HAS_FMA, UNIT
 from fastnn_kernels.native import (
     lanes,
     prefetch_l1,
@@ -29,6 +29,7 @@ from fastnn_kernels.native import (
 FROM_ZERO, FROM_ROW, FROM_TARGET = 0, 1, 2
 
 TALL = 3 * UNIT  # rows of the tallest tile
+STEPS = 2 if HAS_FMA else 1  # of a sum in a turn of a tile's loop; products apart from their sums take registers
 PER_BASE = 3  # rows that are addressed from one pointer: base, base + stride, base + 2 stride are one instruction each
 
 
@@ -50,7 +51,7 @@ class Ahead(NamedTuple):
 
 
 def _tile(by_columns, rows, vectors, asks):
-    """The product of one tile, two steps of its sum at a time: counting takes the place of multiply-adds."""
+    """The product of one tile, STEPS of its sum at a time: counting takes the place of multiply-adds."""
     per_base = rows if by_columns else PER_BASE
 
     @kernel
@@ -66,19 +67,19 @@ def _tile(by_columns, rows, vectors, asks):
             tile = tile_zero(c, rows, vectors)
         row_stride, step = (1, a_stride) if by_columns else (a_stride, 1)
         bases = tile_bases(a, row_stride, rows, per_base)
-        for _ in range(depth // 2):
+        for _ in range(depth // STEPS):
             if asks:
-                prefetch_l1(soon)
-                prefetch_l2(later)
-                prefetch_l1(soon + ahead.soon_step)
-                prefetch_l2(later + ahead.later_step)
-                soon = soon + 2 * ahead.soon_step
-                later = later + 2 * ahead.later_step
+                for i in range(STEPS):
+                    prefetch_l1(soon + i * ahead.soon_step)
+                    prefetch_l2(later + i * ahead.later_step)
+                soon = soon + STEPS * ahead.soon_step
+                later = later + STEPS * ahead.later_step
             tile = tile_rank1(tile, bases, row_stride, b, vectors)
-            tile = tile_rank1(tile, tile_beside(bases, step), row_stride, b + b_stride, vectors)
-            bases = tile_next(bases, 2 * step)
-            b = b + 2 * b_stride
-        if depth % 2 == 1:
+            if STEPS == 2:
+                tile = tile_rank1(tile, tile_beside(bases, step), row_stride, b + b_stride, vectors)
+            bases = tile_next(bases, STEPS * step)
+            b = b + STEPS * b_stride
+        if depth % STEPS == 1:
             tile = tile_rank1(tile, bases, row_stride, b, vectors)
         tile_store(tile, c, c_stride, vectors)
 

@@ -57,7 +57,9 @@ def test_no_loop_of_the_products_spills(dtype):
     loops = product_loops(
         njit(multiply, **jit.FLAGS), f"void({array}[::1], {array}[::1], {array}[::1], i8, i8, i8)", dtype
     )
-    assert max(count for _, count in loops) >= 2 * 2 * 3 * machine.UNIT, "the tall tile's loop was not found"
+    assert max(count for _, count in loops) >= product.STEPS * 2 * 3 * machine.UNIT, (
+        "the tall tile's loop was not found"
+    )
     assert not [spills(loop) for loop, _ in loops if spills(loop)]
 
 
@@ -77,7 +79,9 @@ def test_every_tile_stays_in_whole_registers(by_columns, asks, height, vectors, 
 
     array = {"float32": "f4", "float64": "f8"}[dtype]
     loops = product_loops(njit(one, **jit.FLAGS), f"void({array}[::1], {array}[::1], {array}[::1], i8, i8, i8)", dtype)
-    assert any(count >= 2 * height * machine.UNIT * vectors for _, count in loops), "the tile's loop was not found"
+    assert any(count >= product.STEPS * height * machine.UNIT * vectors for _, count in loops), (
+        "the tile's loop was not found"
+    )
     register = {64: "%zmm", 32: "%ymm", 16: "%xmm"}[machine.VECTOR_BYTES]
     for loop, _ in loops:
         assert not spills(loop)
