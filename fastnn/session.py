@@ -122,7 +122,7 @@ def open_session(
         samples=samples,
         order=samples.copy() if learning is not None and learning.settings.shuffle else samples,
         indices=np.zeros(2 * (net.n_in + machine.lanes(net.dtype)) if single == work.SPARSE else 0, np.int64),
-        words=team.new_words(),
+        words=team.new_words(threads),
         running=net.running,
         kept_running=empty,
         noise=noise_constants,

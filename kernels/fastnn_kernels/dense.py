@@ -203,8 +203,8 @@ def transpose_rows(work, layer, k, rows, out):
 
 
 @kernel
-def delta_panel(work, layer, column, first, last, now):
-    """Rows first to last of the panel at a column of D, up to what goes by whole rows."""
+def delta_panel(work, layer, column, first, last, act, now):
+    """Rows first to last of the panel at a column of D, up to what goes by whole rows; act: the layer's activation."""
     above, stride = layer + 1, at(work, layer, STRIDE)
     place, rows = first * stride + column, last - first
     dx = work.space + (at(work, layer, D) + place)
@@ -217,7 +217,7 @@ def delta_panel(work, layer, column, first, last, now):
         product_rows(d, d_stride, weight, columns, dx, stride, n_out, rows, columns, FROM_ZERO, dx)
     if at(work, layer, NOISE) != noise.DROPOUT:
         a = work.space + (at(work, layer, Z) + place)
-        activation.delta(at(work, layer, ACTIVATION), work.betas[layer], dx, a, stride, rows, columns)
+        activation.delta(act, work.betas[layer], dx, a, stride, rows, columns)
 
 
 @kernel
@@ -246,7 +246,7 @@ def delta(work, layer, first, last, now):
     if at(work, layer + 1, NOISE) == noise.SAMPLE_CONNECT:
         sample_connect.delta(work, layer + 1, first, last, now)
     for column in range(0, at(work, layer, WIDTH), 2 * lanes(work.space)):
-        delta_panel(work, layer, column, first, last, now)
+        delta_panel(work, layer, column, first, last, at(work, layer, ACTIVATION), now)
     return delta_rows(work, layer, first, last, now)
 
 

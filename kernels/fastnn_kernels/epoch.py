@@ -4,6 +4,7 @@ Meanwhile denormal numbers count as 0 on its threads: see native/denormals.py.
 """
 
 from fastnn_kernels import blocks, norm, output, parts, penalty, sparse, stochastic, subnetwork
+from fastnn_kernels.claim import next_of
 from fastnn_kernels.jit import entry, kernel
 from fastnn_kernels.layout import ACTIVATION, N_OUT, STRIDE, WIDTH, A
 from fastnn_kernels.native import (
@@ -259,8 +260,9 @@ def evaluate(rank, size, params, addresses, block, losses, hits):
     """
     state = flush_denormals()
     work = open_work(params, addresses)
-    first = rank * block
-    for b in range(rank, losses.size, size):
+    first, done = rank * block, 0
+    b = next_of(work.words, 0, size, done)
+    while b < losses.size:
         count = min(block, work.numbers[SAMPLES] - b * block)
         begin = b * block - first
         feed_all(work, first, first + count, Now(0, begin, False, count, rank, 1))
@@ -269,6 +271,9 @@ def evaluate(rank, size, params, addresses, block, losses, hits):
         for row in range(first, first + count):
             total += work.space[work.numbers[LOSSES] + row]
         losses[b] = total
+        done += 1
+        b = next_of(work.words, 0, size, done)
+    meet(work.words, size)
     restore_denormals(state)
 
 
@@ -280,14 +285,18 @@ def predict(rank, size, params, addresses, block, out):
     layer = work.numbers[LAYERS]
     n_out, width, stride = at(work, layer, N_OUT), at(work, layer, WIDTH), at(work, layer, STRIDE)
     act, beta = at(work, layer, ACTIVATION), work.betas[layer]
-    first = rank * block
+    first, done = rank * block, 0
     z = work.space + (at(work, layer, A) + first * stride)
     blocks = (work.numbers[SAMPLES] + block - 1) // block
-    for b in range(rank, blocks, size):
+    b = next_of(work.words, 0, size, done)
+    while b < blocks:
         count = min(block, work.numbers[SAMPLES] - b * block)
         feed_all(work, first, first + count, Now(0, b * block - first, False, count, rank, 1))
         output.activate(act, beta, z, stride, count, width, n_out)
         for row in range(count):
             for j in range(n_out):
                 out[b * block + row, j] = z[row * stride + j]
+        done += 1
+        b = next_of(work.words, 0, size, done)
+    meet(work.words, size)
     restore_denormals(state)

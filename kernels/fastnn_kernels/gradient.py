@@ -1,16 +1,18 @@
 """From deltas to new weights: gradients and updates, divided among the workers of a team.
 
 The unit of work is a group of up to NR rows of one panel of a layer's weights. The units of all layers form one line,
-panel by panel, and every worker takes a stretch of it; layers whose panels are divided in the feed, too, have a line
-each, so that it updates about those weights which it reads. Whoever has the first group of a panel does its bias, gain
+panel by panel, and every worker owns a stretch of it; layers whose panels are divided in the feed, too, have a line
+each, so that it updates about those weights which it reads. Whoever does the first group of a panel does its bias, gain
 and shift. In a stretch the panels of deltas that a cache holds are packed, and go side by side: what goes into a group
-of rows, scattered over memory, is fetched and packed once for all of them.
+of rows, scattered over memory, is fetched and packed once for all of them. Where there are many rows, a stretch is cut
+into blocks of groups, which whoever has time takes one by one, see claim.py.
 """
 
 from typing import NamedTuple
 
 from fastnn_kernels import dense, noise, norm, optimizer, penalty, sample_connect, subnetwork, weight_noise
 from fastnn_kernels import piece as pieces
+from fastnn_kernels.claim import helpers, next_of
 from fastnn_kernels.jit import kernel
 from fastnn_kernels.layout import (
     BATCH_NORM,
@@ -53,6 +55,7 @@ from fastnn_kernels.work import (
 
 TILES = 3  # of a unit's product: each can ask for a sample
 NEAR_BYTES = 1 << 18  # of parameters and state, which a core's second cache holds beside all else
+BLOCKS = 8  # of groups of rows, which a worker has of a panel where others may help it
 WORTH_PACKING = 4  # units that read a panel of deltas, or a group's inputs, from which on copying it together pays
 
 
@@ -61,9 +64,9 @@ class Pass(NamedTuple):
 
     rates: the optimizer's, at this step; rank: the worker's; rows: how many; is_first, is_last: of the batch's passes;
     upcoming: position in the order where the next pass begins; ask_first, ask_last: the rows of that one which this
-    worker will gather; units: of its work; tile, inputs, packed: scratch for the gradient of a unit, for what goes into
-    it and for panels of deltas; updates: whether an update follows each unit's gradient; asks: whether products ask for
-    what is wanted next, soon_step, later_step: by how many elements at a time; t: the number of the step.
+    worker will gather; units: of its own; tile, inputs, packed: scratch for the gradient of a unit, for what goes into
+    it and for panels of deltas, `slots` of them; updates: whether an update follows each unit's gradient; asks: whether
+    products ask for what is wanted next, soon_step, later_step: by how many elements at a time; t: the step's number.
     """
 
     rates: object
@@ -78,11 +81,26 @@ class Pass(NamedTuple):
     tile: object
     inputs: object
     packed: object
+    slots: object
     updates: object
     asks: object
     soon_step: object
     later_step: object
     t: object
+
+
+class Block(NamedTuple):
+    """Units of work that are taken together: those of a layer's line from begin to end which are of the panels from
+    panel to last_panel, and there of the groups from group to last_group. All ends are exclusive.
+    """
+
+    layer: object
+    begin: object
+    end: object
+    panel: object
+    last_panel: object
+    group: object
+    last_group: object
 
 
 @kernel
@@ -128,8 +146,9 @@ def _ahead(work, one, piece, unit):
 
     Where products ask for nothing, or the samples are more than they can, those are asked for here.
     """
-    first, last = share(one.ask_last - one.ask_first, unit, one.units)
-    position, count = one.upcoming + one.ask_first + first, last - first
+    rows = one.ask_last - one.ask_first
+    first, last = share(rows, min(unit, one.units), max(one.units, 1))
+    position, count = one.upcoming + one.ask_first + first, min(last, rows) - first
     soon = _soon(work, one, piece)
     if one.asks and 0 < count <= TILES:
         return Ahead(True, soon, one.soon_step, 0, _later(work, position, count), one.later_step, 0)
@@ -219,45 +238,21 @@ def _deltas(work, one, layer, column, slot):
 
 
 @kernel
-def _open_panel(work, one, layer, column, slot, has_first):
-    """Pack the deltas of a panel, and do all but its weights, if this worker has its first group."""
+def _vectors(work, one, layer, column, slot):
+    """All of a panel but its weights."""
     d, d_stride = _deltas(work, one, layer, column, slot)
     columns = min(2 * lanes(work.params), at(work, layer, WIDTH) - column)
-    if slot >= 0:
-        scattered, stride = _deltas(work, one, layer, column, -1)
-        dense.pack_panel(scattered, stride, columns, one.rows, d)
-    if has_first:
-        _bias(work, one, layer, column, columns, d, d_stride)
-        if at(work, layer, NORM) != NO_NORM:
-            _norm(work, one, layer, column, columns)
+    _bias(work, one, layer, column, columns, d, d_stride)
+    if at(work, layer, NORM) != NO_NORM:
+        _norm(work, one, layer, column, columns)
 
 
 @kernel
-def _panels(work, one, layer, p, stop, begin, end, unit):
-    """Those units from begin to end (exclusive) of a layer's line which are of the panels from p to stop (exclusive).
-
-    unit: the number of the first among the worker's; returns that of the next.
-    """
-    panel = 2 * lanes(work.params)
-    _, groups = pieces.groups(work, layer)
-    slot = 0 if min(groups, end - begin) >= WORTH_PACKING else p - stop
-    for q in range(p, stop):
-        _open_panel(work, one, layer, q * panel, slot + (q - p), begin <= q * groups)
-    for group in range(groups):
-        first, last = max(p, (begin - group + groups - 1) // groups), min(stop, (end - group + groups - 1) // groups)
-        x, x_stride = _inputs(work, one, layer, group, last - first)
-        for q in range(first, last):
-            d, d_stride = _deltas(work, one, layer, q * panel, slot + (q - p))
-            _weights(work, one, pieces.weights(work, layer, q * panel, group), unit, x, x_stride, d, d_stride)
-            unit += 1
-    return unit
-
-
-@kernel
-def _slots(work, one):
-    """How many panels of deltas the scratch has room for: at least one."""
-    panel, rows = 2 * lanes(work.params), max(one.rows, 1)
-    return (work.numbers[SCRATCH_SIZE] - panel * panel) // (panel * rows) - 1
+def _pack(work, one, layer, column, slot):
+    """The deltas of a panel side by side with others."""
+    scattered, stride = _deltas(work, one, layer, column, -1)
+    packed, columns = _deltas(work, one, layer, column, slot)
+    dense.pack_panel(scattered, stride, columns, one.rows, packed)
 
 
 @kernel
@@ -282,6 +277,63 @@ def _line(work, rank, size):
 
 
 @kernel
+def _block(work, one, block, is_packed, unit):
+    """A block of work. is_packed: whether the deltas of its panels are where this function packs them.
+
+    unit: the number of the first unit among those that this worker does; returns that of the next.
+    """
+    layer, begin, end, p = block.layer, block.begin, block.end, block.panel
+    panel, (_, groups) = 2 * lanes(work.params), pieces.groups(work, layer)
+    packs = min(groups, end - begin) >= WORTH_PACKING
+    slot = 0 if packs else p - block.last_panel
+    for q in range(p, block.last_panel):
+        if packs and not is_packed:
+            _pack(work, one, layer, q * panel, slot + (q - p))
+        if block.group == 0 and begin <= q * groups:
+            _vectors(work, one, layer, q * panel, slot + (q - p))
+    for group in range(block.group, block.last_group):
+        first = max(p, (begin - group + groups - 1) // groups)
+        last = min(block.last_panel, (end - group + groups - 1) // groups)
+        x, x_stride = _inputs(work, one, layer, group, last - first)
+        for q in range(first, last):
+            d, d_stride = _deltas(work, one, layer, q * panel, slot + (q - p))
+            _weights(work, one, pieces.weights(work, layer, q * panel, group), unit, x, x_stride, d, d_stride)
+            unit += 1
+    return unit
+
+
+@kernel
+def _own(work, one, owner, size, unit):
+    """All blocks of a worker's units that nobody else has taken; unit: as in _block."""
+    begin, end, _ = _line(work, owner, size)
+    takers, passed, done = helpers(one.rows, size), 0, 0
+    number = next_of(work.words, owner, takers, done)
+    for layer in range(1, work.numbers[LAYERS] + 1):
+        panels, groups = pieces.groups(work, layer)
+        if at(work, layer, BY_PANELS):
+            first, last = share(panels * groups, owner, size)
+        else:
+            first, last = max(begin, 0), min(end, panels * groups)
+            begin -= panels * groups
+            end -= panels * groups
+        if first >= last:
+            continue
+        p, last_panel, held = first // groups, (last + groups - 1) // groups, -1
+        each = groups if takers == 1 else max((groups + BLOCKS - 1) // BLOCKS, WORTH_PACKING)
+        parts = (groups + each - 1) // each
+        count = (last_panel - p + one.slots - 1) // one.slots * parts
+        while number < passed + count:
+            q, group = p + (number - passed) // parts * one.slots, (number - passed) % parts * each
+            block = Block(layer, first, last, q, min(q + one.slots, last_panel), group, min(group + each, groups))
+            unit = _block(work, one, block, q == held, unit)
+            held = q
+            done += 1
+            number = next_of(work.words, owner, takers, done)
+        passed += count
+    return unit
+
+
+@kernel
 def _next_pass(work, rank, size, count, upcoming):
     """The rows, first to last, of a next pass of up to `count` that this worker gathers."""
     rows = min(count, work.numbers[SAMPLES] - upcoming)
@@ -289,8 +341,9 @@ def _next_pass(work, rank, size, count, upcoming):
 
 
 @kernel
-def _open_pass(work, rank, size, rates, count, is_first, is_last, upcoming, units, t):
+def _open_pass(work, rank, size, rates, count, is_first, is_last, upcoming, t):
     panel, rows, tile = 2 * lanes(work.params), max(count, 1), scratch(work, rank)
+    slots, (_, _, units) = (work.numbers[SCRATCH_SIZE] - panel * panel) // (panel * rows) - 1, _line(work, rank, size)
     inputs = tile + panel * panel
     packed = inputs + panel * count
     first, last = _next_pass(work, rank, size, count, upcoming)
@@ -310,6 +363,7 @@ def _open_pass(work, rank, size, rates, count, is_first, is_last, upcoming, unit
         tile,
         inputs,
         packed,
+        slots,
         updates,
         asks,
         soon,
@@ -324,17 +378,7 @@ def gradients(work, rank, size, rates, count, is_first, is_last, upcoming, t):
 
     upcoming: position in the order where the next pass begins; t: the number of the step.
     """
-    begin, end, own = _line(work, rank, size)
-    one = _open_pass(work, rank, size, rates, count, is_first, is_last, upcoming, own, t)
-    unit, slots = 0, _slots(work, one)
-    for layer in range(1, work.numbers[LAYERS] + 1):
-        panels, groups = pieces.groups(work, layer)
-        if at(work, layer, BY_PANELS):
-            first, last = share(panels * groups, rank, size)
-        else:
-            first, last = max(begin, 0), min(end, panels * groups)
-            begin -= panels * groups
-            end -= panels * groups
-        stop = (last + groups - 1) // groups
-        for p in range(first // groups, stop, slots):
-            unit = _panels(work, one, layer, p, min(p + slots, stop), first, last, unit)
+    one = _open_pass(work, rank, size, rates, count, is_first, is_last, upcoming, t)
+    unit = 0
+    for turn in range(helpers(count, size)):
+        unit = _own(work, one, (rank + turn) % size, size, unit)

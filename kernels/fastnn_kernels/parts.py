@@ -1,12 +1,14 @@
 """A step on so large a batch, through so small a network, that workers go from data to gradient without meeting.
 
-The batch is divided into parts, as many on any number of threads, each with a gradient of its own. A worker takes whole
-parts, a few rows after the other, in a workspace of its own: what it has written is still in its cache when its
-gradient reads it. Then all meet once, and the sum of the parts' gradients, in order, goes through penalty and update.
+The batch is divided into parts, as many on any number of threads, each with a gradient of its own. Workers take whole
+parts one by one, a few rows after the other, each in a workspace of its own: what it has written is still in its cache
+when its gradient reads it. Then all meet once, and the sum of the parts' gradients, in order, goes through penalty and
+update.
 """
 
 from fastnn_kernels import optimizer, output, penalty
 from fastnn_kernels import piece as pieces
+from fastnn_kernels.claim import next_of
 from fastnn_kernels.gradient import gradients
 from fastnn_kernels.jit import kernel
 from fastnn_kernels.native import lanes, load, store
@@ -82,14 +84,19 @@ def step(work, rank, size, start, count, t):
     """As step.step, for batches that are divided into parts."""
     rates = optimizer.rates(work.numbers[OPTIMIZER], work.constants, t)
     parts, losses, hits = work.numbers[PARTS], _losses(work), 0
-    first, last = share(parts, rank, size)
-    for part in range(first, last):
-        own = open_work(work.params, work.alone + (rank * parts + part) * len(FIELDS))
-        begin, end = share(count, part, parts)
-        losses[part], found, finite = _part(work, own, rates, start, begin, end, count, t)
-        hits += found
-        if not finite:
-            raise_flag(work.words)
+    for turn in range(size):
+        owner = (rank + turn) % size
+        first, last = share(parts, owner, size)
+        done, part = 0, first + next_of(work.words, owner, size, 0)
+        while part < last:
+            own = open_work(work.params, work.alone + (rank * parts + part) * len(FIELDS))
+            begin, end = share(count, part, parts)
+            losses[part], found, finite = _part(work, own, rates, start, begin, end, count, t)
+            hits += found
+            if not finite:
+                raise_flag(work.words)
+            done += 1
+            part = first + next_of(work.words, owner, size, done)
     if rank == 0:
         decide(work.words)
     if not meet(work.words, size):

@@ -4,7 +4,8 @@ By rows: a worker takes its rows of the pass through layer after layer, alone. I
 two threads another one has just written.
 
 By panels, where a layer has so many weights that fetching them costs more than meeting: a worker takes all rows through
-those panels of the layer that it will update itself, and all meet before someone needs what another one has computed.
+those panels of the layer that it will update itself, then helps with those of others that are not begun, see claim.py;
+and all meet before someone needs what another one has computed.
 What goes by whole rows, as normalization does, is done by rows after the next meeting.
 """
 
@@ -13,12 +14,17 @@ from typing import NamedTuple
 import numpy as np
 
 from fastnn_kernels import augment, dense, rowwise
+from fastnn_kernels.claim import helpers, next_of
 from fastnn_kernels.jit import kernel
 from fastnn_kernels.layout import ACTIVATION, BY_PANELS, STRIDE, WIDTH
 from fastnn_kernels.machine import UNIT
 from fastnn_kernels.native import lanes, load, store
+from fastnn_kernels.product import TALL
 from fastnn_kernels.team import meet
-from fastnn_kernels.work import COLUMNS_IN, INPUTS, LAYERS, NORMALIZED, SEED, at, below, sample_at, share
+from fastnn_kernels.work import COLUMNS_IN, INPUTS, LAYERS, NORMALIZED, ROWS, SEED, at, below, sample_at, share
+
+UNITS = 8  # of work that a worker is to have of a layer, so that those which are left at the end are little
+LEAST_TILES = 2  # rows of a unit, in tiles
 
 
 class Now(NamedTuple):
@@ -68,29 +74,43 @@ def gather(work, rows, first, last, now):
 
 
 @kernel
-def _stretch(work, layer, panel, now):
-    """The rows, first to last, that are this worker's in one panel of a layer.
-
-    The UNITs of rows of all panels form one line, panel by panel, and every worker takes a stretch of it.
-    """
-    columns = 2 * lanes(work.space)
-    panels, units = (at(work, layer, WIDTH) + columns - 1) // columns, (now.rows + UNIT - 1) // UNIT
-    begin, end = share(panels * units, now.rank, now.size)
-    first, last = max(begin - panel * units, 0), min(end - panel * units, units)
-    return first * UNIT, min(last * UNIT, now.rows)
+def _rows_of_unit(panels, most, now):
+    """Rows of a panel that a worker takes at a time: up to `most`, and fewer where there are few panels."""
+    rows = (now.rows * panels + UNITS * now.size - 1) // (UNITS * now.size)
+    return min(most, max((rows + TALL - 1) // TALL, LEAST_TILES) * TALL)
 
 
-@kernel
-def _feed_panels(work, layer, act, now):
-    """This worker's panels of a layer, after which all meet. False where the team is told to leave."""
-    columns, rows = 2 * lanes(work.space), dense.rows_at_once(work, layer)
-    for begin in range(0, now.rows, rows):
-        for column in range(0, at(work, layer, WIDTH), columns):
-            first, last = _stretch(work, layer, column // columns, now)
-            first, last = max(first, begin), min(last, begin + rows)
-            if first < last:
-                dense.feed_panel(work, layer, column, first, last, act, now)
-    return meet(work.words, now.size)
+def _panels(one_panel):
+    @kernel
+    def panels(work, layer, most, act, now):
+        """All panels of a layer, up to `most` rows at a time, after which all meet. False where the team is told to
+        leave.
+
+        The UNITs of rows of all panels form one line, panel by panel, and every worker owns a stretch of it.
+        """
+        columns, size = 2 * lanes(work.space), helpers(now.rows, now.size)
+        count, each = (at(work, layer, WIDTH) + columns - 1) // columns, (now.rows + UNIT - 1) // UNIT
+        rows = _rows_of_unit(count, most, now)
+        blocks = (now.rows + rows - 1) // rows
+        for turn in range(size):
+            owner, done = (now.rank + turn) % now.size, 0
+            begin, end = share(count * each, owner, now.size)
+            own = (end + each - 1) // each - begin // each
+            number = next_of(work.words, owner, size, done)
+            while number < own * blocks:
+                panel, block = begin // each + number % own, number // own
+                first = max(block * rows, (begin - panel * each) * UNIT)
+                last = min((block + 1) * rows, (end - panel * each) * UNIT, now.rows)
+                if first < last:
+                    one_panel(work, layer, panel * columns, first, last, act, now)
+                done += 1
+                number = next_of(work.words, owner, size, done)
+        return meet(work.words, now.size)
+
+    return panels
+
+
+_feed_panels, _delta_panels = _panels(dense.feed_panel), _panels(dense.delta_panel)
 
 
 @kernel
@@ -103,7 +123,7 @@ def _feed_layer(work, layer, first, last, act, is_whole, now):
         return False, dense.feed(work, layer, first, last, act, now)
     if not is_whole and not meet(work.words, now.size):
         return False, False
-    if not _feed_panels(work, layer, act, now):
+    if not _feed_panels(work, layer, dense.rows_at_once(work, layer), act, now):
         return False, False
     if not dense.feeds_rows(work, layer, act, now):
         return True, True
@@ -132,16 +152,11 @@ def feed_all(work, first, last, now):
 
 
 @kernel
-def _delta_panels(work, layer, now):
-    """This worker's panels of D of a layer, between two meetings. False where the team is told to leave."""
+def _delta_by_panels(work, layer, now):
+    """D of a layer up to what goes by whole rows, between two meetings. False where the team is told to leave."""
     if not meet(work.words, now.size):
         return False
-    columns = 2 * lanes(work.space)
-    for column in range(0, at(work, layer, WIDTH), columns):
-        first, last = _stretch(work, layer, column // columns, now)
-        if first < last:
-            dense.delta_panel(work, layer, column, first, last, now)
-    return meet(work.words, now.size)
+    return _delta_panels(work, layer, work.numbers[ROWS], at(work, layer, ACTIVATION), now)
 
 
 @kernel
@@ -149,7 +164,7 @@ def delta_all(work, first, last, now):
     """Deltas of all layers below the last, rows first to last; False where the team is told to leave."""
     for layer in range(work.numbers[LAYERS] - 1, 0, -1):
         if at(work, layer + 1, BY_PANELS):
-            if not _delta_panels(work, layer, now) or not dense.delta_rows(work, layer, first, last, now):
+            if not _delta_by_panels(work, layer, now) or not dense.delta_rows(work, layer, first, last, now):
                 return False
         elif not dense.delta(work, layer, first, last, now):
             return False

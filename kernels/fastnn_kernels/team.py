@@ -33,7 +33,7 @@ CLIPPED_STEPS = 10 * SPACING  # that did so in this epoch
 FAILURES = 11 * SPACING  # exceptions that users' own functions raised
 FAILED = FAILURES + 1  # whose it was: the number of a layer, 0 for the loss
 ARGUMENTS = FAILURES + 2  # what the function was called with: two float64
-WORDS = 12 * SPACING
+CLAIMS = 12 * SPACING  # from here on a word for each thread: units of its work that are taken, see claim.py
 
 GOES_ON, STOPPED, DIVERGED = 0, 1, 2
 
@@ -93,9 +93,9 @@ def agreed(words):
     return GOES_ON
 
 
-def new_words() -> np.ndarray:
-    """The shared words, all 0."""
-    return np.zeros(WORDS, np.int64)
+def new_words(size: int = 1) -> np.ndarray:
+    """The words that `size` threads share, all 0."""
+    return np.zeros(CLAIMS + size * SPACING, np.int64)
 
 
 class _Call:

@@ -8,6 +8,7 @@ import fastnn as fn
 from fastnn import division
 from fastnn_kernels import layout
 from fastnn_kernels import reference as ref
+from fastnn_kernels.claim import MANY_ROWS
 from fastnn_kernels.noise import DROPCONNECT, DROPOUT, SAMPLE_CONNECT
 
 SIZES = [7, 33, 70, 40]
@@ -57,9 +58,9 @@ def from_weights(monkeypatch):
     return set_
 
 
-def run(layers, threads, options, rng, dtype="float32"):
+def run(layers, threads, options, rng, dtype="float32", samples=131):
     net = fn.MLP(7, layers, dtype=dtype, seed=3)
-    X, y = data(rng, (131, 7)), data(rng, (131, 40))
+    X, y = data(rng, (samples, 7)), data(rng, (samples, 40))
     history = net.fit(X, y, loss="mse", threads=threads, epochs=3, **{"batch_size": 31, **options}, **QUIET)
     return net, history.loss
 
@@ -81,6 +82,20 @@ def test_the_same_bits_by_rows_and_by_panels(name, kind, smallest, dtype, from_w
     from_weights(smallest)
     for threads in (2, 3):
         net, its = run(LAYERS[name], threads, OPTIONS[kind], np.random.default_rng(0), dtype)
+        assert its == losses
+        assert same(net.weights, expected.weights)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_the_same_bits_where_workers_help_each_other(name, monkeypatch):
+    def train(threads, smallest):
+        monkeypatch.setattr(division, "PANEL_WEIGHTS", smallest)
+        options = {"batch_size": MANY_ROWS + 21}
+        return run(LAYERS[name], threads, options, np.random.default_rng(0), samples=2 * MANY_ROWS + 50)
+
+    expected, losses = train(1, NEVER)
+    for threads in (2, 3):
+        net, its = train(threads, ALWAYS)
         assert its == losses
         assert same(net.weights, expected.weights)
 

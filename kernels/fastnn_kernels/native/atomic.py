@@ -29,6 +29,16 @@ def fetch_add(typingctx, p, n):
 
 
 @intrinsic
+def compare_exchange(typingctx, p, expected, value):
+    """Write the word if it is as expected; whether it was."""
+
+    def codegen(context, builder, sig, args):
+        return builder.extract_value(builder.cmpxchg(*args, "acq_rel", "acquire"), 1)
+
+    return types.boolean(p, types.int64, types.int64), codegen
+
+
+@intrinsic
 def load_acquire(typingctx, p):
     """The word, and everything that its writer wrote before it."""
 
