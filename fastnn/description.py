@@ -9,7 +9,7 @@ import numpy as np
 from fastnn import noise, norms
 from fastnn.job import Part
 from fastnn.losses import Loss
-from fastnn_kernels import work
+from fastnn_kernels import activation, work
 
 if TYPE_CHECKING:
     from fastnn.network import MLP
@@ -43,6 +43,16 @@ def fields(net: MLP, part: Part, loss: Loss) -> dict[str, np.ndarray]:
         "loss_constants": loss.constants(),
         "norms": norms.table(net),
     }
+
+
+def extras(net: MLP, augments: bool = False) -> bool | None:
+    """Whether the kernels need to know what few networks have, see fastnn_kernels.jit.extra: True, or None for no.
+
+    augments: whether samples are augmented.
+    """
+    functions = [layer.function for layer in net.layers]
+    own = any(function.is_noisy or function.code == activation.CUSTOM for function in functions)
+    return True if augments or own or net.has_noise or norms.has_norm(net) else None
 
 
 def noises(net: MLP, is_on: bool) -> tuple[list[int], np.ndarray]:

@@ -32,11 +32,12 @@ EVALUATION_BLOCK = 64  # rows that a thread takes at a time to evaluate or predi
 class Session:
     """Everything that one call of a compiled function needs. arrays hold the memory that the kernels write.
 
-    loss, activations: whose functions they may call. inner: the arrays of a small network, see subnetwork.py, whose
-    addresses lie in arrays.
+    extras: as description.extras says. loss, activations: whose functions they may call. inner: the arrays of a small
+    network, see subnetwork.py, whose addresses lie in arrays.
     """
 
     arrays: Arrays
+    extras: bool | None
     threads: int
     loss: Loss
     activations: Sequence[Activation]
@@ -46,9 +47,13 @@ class Session:
     def words(self) -> np.ndarray:
         return self.arrays.words
 
+    def head(self) -> tuple[Any, ...]:
+        """What every compiled function is told after rank and size."""
+        return self.arrays.params, self.arrays.addresses(), self.extras
+
     def run(self, team_: team.Team, function: Callable, *args: Any, poll: Callable[[], None] | None = None) -> None:
         """Enter the compiled function on every thread of the team. `failure` is to be asked afterwards."""
-        team_.run(function, self.words, self.arrays.params, self.arrays.addresses(), *args, poll=poll)
+        team_.run(function, self.words, *self.head(), *args, poll=poll)
 
     def failure(self, where: str = "") -> FunctionError | None:
         """What is to be raised where a function of the user has raised an exception; where: the end of the message."""
@@ -137,7 +142,8 @@ def open_session(
     )
     arrays = arrays if learning is None else _learning(net, arrays, learning)
     arrays = arrays.alone_with(spaces, space.count, parts) if parts else arrays
-    return Session(arrays, threads, loss, [layer.function for layer in net.layers])
+    extras = description.extras(net, learning is not None and learning.settings.augment is not None)
+    return Session(arrays, extras, threads, loss, [layer.function for layer in net.layers])
 
 
 def _folded(net: MLP, table: np.ndarray) -> np.ndarray:
@@ -188,7 +194,7 @@ def enter(session: Session, function: Callable, *args: Any, workers: team.Team |
     Raises FunctionError where a function of the user's own has raised an exception.
     """
     if session.threads == 1:
-        function(0, 1, session.arrays.params, session.arrays.addresses(), *args)
+        function(0, 1, *session.head(), *args)
     elif workers is not None and workers.size == session.threads:
         session.run(workers, function, *args)
     else:
@@ -198,9 +204,9 @@ def enter(session: Session, function: Callable, *args: Any, workers: team.Team |
         raise failure
 
 
-def entries(dtype: np.dtype) -> dict[Callable, tuple]:
+def entries(dtype: np.dtype, extras: bool | None) -> dict[Callable, tuple]:
     """All compiled functions, with arguments of the types that they are called with."""
-    head = (0, 1, np.zeros(0, dtype), np.zeros(0, np.int64))
+    head = (0, 1, np.zeros(0, dtype), np.zeros(0, np.int64), extras)
     return {
         epoch.train: (*head, 1, 1, 0, 0, np.zeros((1, 2))),
         epoch.train_singly: (*head, 1, 1, 0, 0, np.zeros((1, 2))),
@@ -221,17 +227,21 @@ def entries(dtype: np.dtype) -> dict[Callable, tuple]:
     }
 
 
-def prepare(dtype: np.dtype, functions: Iterable[Callable], report: Callable[[str], None]) -> None:
-    """Compile functions for a dtype, or read them from the cache, before they are needed.
+def prepare(dtype: np.dtype, extras: bool | None, functions: Iterable[Callable], report: Callable[[str], None]) -> None:
+    """Compile functions for a dtype, or read them from the cache, before they are needed. extras: as of a Session.
 
     Tells `report` what takes seconds.
     """
-    known = entries(dtype)
+    known, purpose = (
+        entries(dtype, extras),
+        f"for {dtype}" + (" with normalization, noise and the like" if extras else ""),
+    )
     for function in functions:
-        jit.ensure_compiled(function, known[function], f"for {dtype}", report)
+        jit.ensure_compiled(function, known[function], purpose, report)
 
 
 def warm_up(report: Callable[[str], None]) -> None:
     """Compile everything, for both dtypes, and keep it in the cache."""
     for dtype in (np.dtype(np.float32), np.dtype(np.float64)):
-        prepare(dtype, entries(dtype), report)
+        for extras in (None, True):
+            prepare(dtype, extras, entries(dtype, extras), report)

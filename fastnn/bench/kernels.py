@@ -114,21 +114,21 @@ def cases(dtype: str = "float32") -> Iterator[Case]:
 
 @njit(**FLAGS)
 def _feed(params, addresses, layer, rows, repeats):
-    work = open_work(params, addresses)
+    work = open_work(params, addresses, None)
     for _ in range(repeats):
         dense.feed(work, layer, 0, rows, activation.LINEAR, Now(1, 0, True, rows, 0, 1))
 
 
 @njit(**FLAGS)
 def _delta(params, addresses, layer, rows, repeats):
-    work = open_work(params, addresses)
+    work = open_work(params, addresses, None)
     for _ in range(repeats):
         dense.delta(work, layer, 0, rows, Now(1, 0, True, rows, 0, 1))
 
 
 @njit(**FLAGS)
 def _gradient(params, addresses, layer, rows, repeats):
-    work = open_work(params, addresses)
+    work = open_work(params, addresses, None)
     rates = optimizer.rates(work.numbers[OPTIMIZER], work.constants, 1)
     for _ in range(repeats):
         gradients(work, 0, 1, rates, rows, True, True, rows, 1)
@@ -233,7 +233,7 @@ def _tile(dtype: str) -> np.ndarray:
 
 @njit(**FLAGS)
 def _losses(params, addresses, rows, repeats):
-    work = open_work(params, addresses)
+    work = open_work(params, addresses, None)
     for _ in range(repeats):
         output.losses(work, 0, rows, 0, rows)
 

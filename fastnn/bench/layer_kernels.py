@@ -25,7 +25,7 @@ def _repeated(kernel: Any) -> Any:
 
     @njit(**FLAGS)
     def run(params, addresses, rows, repeats):
-        work = open_work(params, addresses)
+        work = open_work(params, addresses, True)
         for _ in range(repeats):
             kernel(work, 1, 0, rows, Now(1, 0, True, rows, 0, 1))
 

@@ -53,6 +53,7 @@ from fastnn_kernels.work import (
     STOCHASTIC,
     SUBNETWORK,
     at,
+    open_other,
     open_work,
     share,
 )
@@ -213,26 +214,26 @@ _epochs_of_batches, _epochs_of_samples = _epochs(_epoch), _epochs(_single_epoch)
 
 
 @entry
-def train(rank, size, params, addresses, batch, epochs, epoch, t, history):
+def train(rank, size, params, addresses, extras, batch, epochs, epoch, t, history):
     """Train for `epochs` epochs; `epoch` of them and t steps were done before.
 
-    addresses: of work.Arrays; params: one of them, for its dtype; history: float64 (epochs, 5), becomes mean loss,
-    hits, steps that clipped the gradient, with l1 the share of weights that are 0, and the penalty at the end, of each
-    epoch. words[END] says how it ended, words[EPOCH] and words[PROGRESS] how far it came. With numbers[KEEP_AFTER],
-    numbers[KEPT_AT] and numbers[KEPT] say what is in `kept`.
+    addresses: of work.Arrays; params: one of them, for its dtype; extras: see work.open_work; history: float64
+    (epochs, 5), becomes mean loss, hits, steps that clipped the gradient, with l1 the share of weights that are 0, and
+    the penalty at the end, of each epoch. words[END] says how it ended, words[EPOCH] and words[PROGRESS] how far it
+    came. With numbers[KEEP_AFTER], numbers[KEPT_AT] and numbers[KEPT] say what is in `kept`.
     """
     state = flush_denormals()
-    work = open_work(params, addresses)
-    small = open_work(params, work.inner) if work.numbers[SUBNETWORK] != NEVER else work
+    work = open_work(params, addresses, extras)
+    small = open_other(work, work.inner) if work.numbers[SUBNETWORK] != NEVER else work
     _epochs_of_batches(work, small, rank, size, batch, epochs, epoch, t, history)
     restore_denormals(state)
 
 
 @entry
-def train_singly(rank, size, params, addresses, batch, epochs, epoch, t, history):
+def train_singly(rank, size, params, addresses, extras, batch, epochs, epoch, t, history):
     """`train` in steps of one sample, see stochastic.py: compiled only where it is wanted."""
     state = flush_denormals()
-    work = open_work(params, addresses)
+    work = open_work(params, addresses, extras)
     if rank == 0:
         stochastic.transpose_all(work)
     _epochs_of_samples(work, work, rank, size, batch, epochs, epoch, t, history)
@@ -240,10 +241,10 @@ def train_singly(rank, size, params, addresses, batch, epochs, epoch, t, history
 
 
 @entry
-def gradient(rank, size, params, addresses):
+def gradient(rank, size, params, addresses, extras):
     """The gradient of the mean loss over all samples, into `gradient`; the optimizer must be "none"."""
     state = flush_denormals()
-    work = open_work(params, addresses)
+    work = open_work(params, addresses, extras)
     count = work.numbers[SAMPLES]
     if rank == 0:
         _new_order(work, count, 0)
@@ -253,13 +254,13 @@ def gradient(rank, size, params, addresses):
 
 
 @entry
-def evaluate(rank, size, params, addresses, block, losses, hits):
+def evaluate(rank, size, params, addresses, extras, block, losses, hits):
     """Losses summed over each block of rows, and hits in it: float64 (blocks,), int64 (blocks,).
 
     `order` names the rows. Blocks do not depend on the number of threads, so their sums do not either.
     """
     state = flush_denormals()
-    work = open_work(params, addresses)
+    work = open_work(params, addresses, extras)
     first, done = rank * block, 0
     b = next_of(work.words, 0, size, done)
     while b < losses.size:
@@ -278,10 +279,10 @@ def evaluate(rank, size, params, addresses, block, losses, hits):
 
 
 @entry
-def predict(rank, size, params, addresses, block, out):
+def predict(rank, size, params, addresses, extras, block, out):
     """Outputs of the last activation for the rows that `order` names: out, float (rows, n_out)."""
     state = flush_denormals()
-    work = open_work(params, addresses)
+    work = open_work(params, addresses, extras)
     layer = work.numbers[LAYERS]
     n_out, width, stride = at(work, layer, N_OUT), at(work, layer, WIDTH), at(work, layer, STRIDE)
     act, beta = at(work, layer, ACTIVATION), work.betas[layer]

@@ -10,10 +10,12 @@ into blocks of groups, which whoever has time takes one by one, see claim.py.
 
 from typing import NamedTuple
 
+from numba import types
+
 from fastnn_kernels import dense, noise, norm, optimizer, penalty, sample_connect, subnetwork, weight_noise
 from fastnn_kernels import piece as pieces
 from fastnn_kernels.claim import helpers, next_of
-from fastnn_kernels.jit import kernel
+from fastnn_kernels.jit import extra, kernel
 from fastnn_kernels.layout import (
     BATCH_NORM,
     BETA,
@@ -46,7 +48,7 @@ from fastnn_kernels.work import (
     ask_for,
     at,
     below,
-    open_work,
+    open_other,
     sample_at,
     scratch,
     share,
@@ -171,7 +173,7 @@ def _weights(work, one, piece, unit, x, x_stride, d, d_stride):
     layer, column, columns, k, rows = piece.layer, piece.column, piece.columns, piece.row, piece.rows
     g = _target(work, one, piece.offset)
     if work.numbers[PREFETCHES]:
-        subnetwork.ask_for(open_work(work.params, work.outer), work, piece)
+        subnetwork.ask_for(open_other(work, work.outer), work, piece)
     start = FROM_ZERO if one.is_first else FROM_TARGET
     if at(work, layer, NOISE) == noise.SAMPLE_CONNECT:
         sample_connect.gradient(work, layer, k, rows, column, columns, d, d_stride, one, g)
@@ -199,7 +201,7 @@ def _bias(work, one, layer, column, columns, d, d_stride):
         update(work, one.rates, piece, g)
 
 
-@kernel
+@extra(types.none)
 def _norm(work, one, layer, column, columns):
     """Gradients and updates of gain and shift of one panel, and its running averages."""
     for which in range(2):

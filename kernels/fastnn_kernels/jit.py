@@ -2,6 +2,7 @@
 
 @kernel   an inner function: lowered straight into the functions that call it, no machine code of its own
 @inline   the same, and LLVM is told to inline it
+@extra    the same of what few networks have: left out where a type says that there is none
 @entry    what Python calls: runs without the interpreter's lock, kept in the cache (cache.py)
 
 A plain njit function is optimized, compiled to machine code and wrapped for Python before anybody calls it, and
@@ -20,12 +21,13 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
+from llvmlite import ir
 from numba import njit, typeof, types
 from numba.core import compiler
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
 from numba.core.typed_passes import AnnotateTypes, InlineOverloads, IRLegalization, NopythonRewrites
-from numba.core.typing.templates import AbstractTemplate
+from numba.core.typing.templates import AbstractTemplate, signature
 from numba.core.untyped_passes import InlineClosureLikes, InlineInlinables, LiteralUnroll
 from numba.extending import lower_builtin, typeof_impl
 
@@ -38,11 +40,11 @@ FLAGS = {"nogil": True, "error_model": "numpy", "boundscheck": False}
 class Kernel:
     """A function that compiled functions call. In Python it is the plain function (slow: for debugging)."""
 
-    def __init__(self, function: Callable, force_inline: bool) -> None:
+    def __init__(self, function: Callable, force_inline: bool, extra_result: types.Type | None = None) -> None:
         function.__qualname__ = _own_name(function)
         self.__wrapped__ = function
         self.__doc__, self.__name__ = function.__doc__, function.__name__
-        self._force_inline = force_inline
+        self._force_inline, self.extra_result = force_inline, extra_result
         self._lowered: dict[tuple, _Lowered] = {}
         self.template = type(f"{function.__name__}_template", (_KernelTemplate,), {"key": self})
         lower_builtin(self, types.VarArg(types.Any))(self._lower_call)
@@ -57,7 +59,14 @@ class Kernel:
                 self._lowered[args] = _Lowered(self.__wrapped__, args, self._force_inline)
         return self._lowered[args]
 
+    def is_left_out(self, args: tuple) -> bool:
+        """Whether a call with these argument types can only be one that never happens."""
+        return self.extra_result is not None and not args[0].has_extras
+
     def _lower_call(self, context, builder, sig, args):
+        if self.is_left_out(sig.args):
+            builder.call(builder.module.declare_intrinsic("llvm.trap", fnty=ir.FunctionType(ir.VoidType(), [])), [])
+            return context.get_constant_null(sig.return_type)
         lowered = self.lowered(sig.args)
         _link(lowered, context.active_code_library)
         return context.call_internal(builder, lowered.descriptor, sig, args)
@@ -85,6 +94,8 @@ def _identity(value: Any) -> str:
 class _KernelTemplate(AbstractTemplate):
     def generic(self, args, kws):
         assert not kws, "kernels take positional arguments"
+        if self.key.is_left_out(args):
+            return signature(self.key.extra_result, *args)
         return self.key.lowered(tuple(args)).signature
 
 
@@ -189,6 +200,15 @@ def kernel(function: Callable) -> Kernel:
 def inline(function: Callable) -> Kernel:
     """An inner function that is always inlined."""
     return Kernel(function, True)
+
+
+def extra(result: types.Type) -> Callable[[Callable], Kernel]:
+    """An inner function with this result, of something that few networks have.
+
+    Where the type of its first argument has no extras, neither it nor what it calls is compiled: most of a first start
+    is compilation. The caller calls it only where there is that something.
+    """
+    return lambda function: Kernel(function, False, result)
 
 
 def entry(function: Callable) -> Callable:

@@ -6,8 +6,10 @@ delta:  d -> d m / (1 - p) g(a), m drawn again, g from the output as it was befo
 Source: Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov 2014, in the inverted form.
 """
 
+from numba import types
+
 from fastnn_kernels import activation, rng
-from fastnn_kernels.jit import kernel
+from fastnn_kernels.jit import extra, kernel
 from fastnn_kernels.layout import ACTIVATION, STRIDE, WIDTH, A, D, Z
 from fastnn_kernels.native import fill, lanes, load, room, select, store
 from fastnn_kernels.rng import GROUP
@@ -36,7 +38,7 @@ def _fill(u):
         store(u + i, fill(u, 1.0))
 
 
-@kernel
+@extra(types.none)
 def drop(work, layer, first, last, now):
     """A of the layer through dropout, rows first to last."""
     constants, stride, width = work.noise + layer * CONSTANTS, at(work, layer, STRIDE), at(work, layer, WIDTH)
@@ -55,7 +57,7 @@ def drop(work, layer, first, last, now):
         a = a + stride
 
 
-@kernel
+@extra(types.none)
 def drop_delta(work, layer, first, last, now):
     """D of the layer back through dropout and the activation, rows first to last."""
     constants, stride, width = work.noise + layer * CONSTANTS, at(work, layer, STRIDE), at(work, layer, WIDTH)

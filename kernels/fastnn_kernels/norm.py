@@ -14,9 +14,10 @@ keeps that of y and dz at 0.
 """
 
 import numpy as np
+from numba import types
 
 from fastnn_kernels import layout
-from fastnn_kernels.jit import kernel
+from fastnn_kernels.jit import extra, kernel
 from fastnn_kernels.layout import BATCH_NORM, BETA, GAMMA, N_OUT, NORM, RUNNING, STATS, STRIDE, WIDTH, XHAT, A, D
 from fastnn_kernels.machine import UNIT
 from fastnn_kernels.native import fill, first_lanes, fma, lanes, load, select, sqrt, store, sum_lanes
@@ -202,7 +203,7 @@ def _delta_layer(work, layer, first, last):
             store(xhat + (stride + j), products)
 
 
-@kernel
+@extra(types.boolean)
 def feed(work, layer, first, last, now):
     """Normalize the rows first to last of A, in place. False where the team is told to leave."""
     if at(work, layer, NORM) == BATCH_NORM:
@@ -211,7 +212,7 @@ def feed(work, layer, first, last, now):
     return True
 
 
-@kernel
+@extra(types.boolean)
 def delta(work, layer, first, last, now):
     """Lead the rows first to last of D back through the normalization, in place. False as in feed."""
     if at(work, layer, NORM) == BATCH_NORM:

@@ -10,13 +10,13 @@ from fastnn_kernels.work import LAYERS, ROWS, SAMPLES, at, below, open_work
 
 
 @entry
-def observe(rank, size, params, addresses, layer, activated, out):
+def observe(rank, size, params, addresses, extras, layer, activated, out):
     """Outputs of a layer, or what goes into its activation, for the rows that `order` names: out, float (rows, n_out).
 
     One thread does it all.
     """
     state = flush_denormals()
-    work = open_work(params, addresses)
+    work = open_work(params, addresses, extras)
     n_out, width, stride = at(work, layer, N_OUT), at(work, layer, WIDTH), at(work, layer, STRIDE)
     act, is_last, before = at(work, layer, ACTIVATION), layer == work.numbers[LAYERS], LINEAR
     if activated:

@@ -23,7 +23,7 @@ from fastnn_kernels.work import (
     PARAMETERS,
     PARTS,
     PASS_ROWS,
-    open_work,
+    open_other,
     share,
 )
 
@@ -89,7 +89,7 @@ def step(work, rank, size, start, count, t):
         first, last = share(parts, owner, size)
         done, part = 0, first + next_of(work.words, owner, size, 0)
         while part < last:
-            own = open_work(work.params, work.alone + (rank * parts + part) * len(FIELDS))
+            own = open_other(work, work.alone + (rank * parts + part) * len(FIELDS))
             begin, end = share(count, part, parts)
             losses[part], found, finite = _part(work, own, rates, start, begin, end, count, t)
             hits += found

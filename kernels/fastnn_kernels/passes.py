@@ -12,10 +12,11 @@ What goes by whole rows, as normalization does, is done by rows after the next m
 from typing import NamedTuple
 
 import numpy as np
+from numba import types
 
 from fastnn_kernels import augment, dense, rowwise
 from fastnn_kernels.claim import helpers, next_of
-from fastnn_kernels.jit import kernel
+from fastnn_kernels.jit import extra, kernel
 from fastnn_kernels.layout import ACTIVATION, BY_PANELS, STRIDE, WIDTH
 from fastnn_kernels.machine import UNIT
 from fastnn_kernels.native import lanes, load, store
@@ -42,6 +43,15 @@ class Now(NamedTuple):
     size: int
 
 
+@extra(types.none)
+def _augment(work, first, x, columns, sample, now, out):
+    """The sample x, augmented, into an input row; first: of the rows that this worker gathers."""
+    room = work.room + first // UNIT * np.int64(work.augment[augment.ROOM_SIZE])
+    augmented = augment.augmented(work.augment, work.basis, room, x, columns, sample, now.t, work.numbers[SEED])
+    for j in range(columns):
+        out[j] = augmented[j]
+
+
 @kernel
 def gather(work, rows, first, last, now):
     """Copy the samples at positions start + first to start + last of the order into input rows, normalized.
@@ -58,8 +68,8 @@ def gather(work, rows, first, last, now):
         sample = sample_at(work, now.start + row)
         x = work.X + sample * columns
         if is_augmented:
-            room = work.room + first // UNIT * np.int64(work.augment[augment.ROOM_SIZE])
-            x = augment.augmented(work.augment, work.basis, room, x, columns, sample, now.t, work.numbers[SEED])
+            _augment(work, first, x, columns, sample, now, out)
+            x = out
         if normalized:
             for j in range(0, whole, n):
                 store(out + j, (load(x + j) - load(work.shift + j)) * load(work.scale + j))

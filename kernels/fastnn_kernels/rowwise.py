@@ -6,9 +6,11 @@ lets its loop run long. Both are applied before the output's other work, in the 
 layer too: noisy ReLU's outputs pass through the second max(0, a) of output.py unchanged, and own functions have none.
 """
 
+from numba import types
+
 from fastnn_kernels.activation import CUSTOM, LINEAR, NOISY_RELU
 from fastnn_kernels.elementary import sigmoid
-from fastnn_kernels.jit import kernel
+from fastnn_kernels.jit import extra, kernel
 from fastnn_kernels.layout import DERIVATIVE, DRAWS, FUNCTION, N_OUT, STRIDE, WIDTH, A, D, Z
 from fastnn_kernels.machine import UNIT
 from fastnn_kernels.native import fill, fma, lanes, load, maximum, sqrt, store
@@ -46,7 +48,7 @@ def keep_z(work, layer, first, rows, column, columns):
         kept = kept + stride
 
 
-@kernel
+@extra(types.none)
 def feed(work, layer, first, last, act, now):
     """A of the rows first to last, from their pre-activations in A."""
     if act == CUSTOM:
@@ -76,7 +78,7 @@ def feed_custom(work, layer, first, last):
     _call_by_rows(work, layer, at(work, layer, FUNCTION), A, first, last)
 
 
-@kernel
+@extra(types.none)
 def delta(work, layer, first, last):
     """D times the user's derivative."""
     _call_by_rows(work, layer, at(work, layer, DERIVATIVE), D, first, last)

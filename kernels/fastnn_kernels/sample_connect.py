@@ -8,8 +8,10 @@ m_jk comes from the row of random numbers of the sample: element j times the col
 drawn in each of the three.
 """
 
+from numba import types
+
 from fastnn_kernels import rng
-from fastnn_kernels.jit import kernel
+from fastnn_kernels.jit import extra, kernel
 from fastnn_kernels.layout import DEPTH, N_IN, STRIDE, WIDTH, A, B, D, W
 from fastnn_kernels.native import fill, fma, lanes, load, room, select, store, sum_lanes
 from fastnn_kernels.noise import BORDER, CONSTANTS, SCALE
@@ -35,7 +37,7 @@ def _weights(work, layer, j, column):
     return work.params + (at(work, layer, W) + column * at(work, layer, DEPTH) + j * columns)
 
 
-@kernel
+@extra(types.none)
 def feed(work, layer, first, last, now):
     """Pre-activations of the layer, rows first to last, into its A."""
     width, panel = at(work, layer, WIDTH), 2 * lanes(work.params)
@@ -57,7 +59,7 @@ def feed(work, layer, first, last, now):
         z = z + at(work, layer, STRIDE)
 
 
-@kernel
+@extra(types.none)
 def delta(work, layer, first, last, now):
     """What flows back through the layer, rows first to last, into the D of the layer below."""
     width, panel = at(work, layer, WIDTH), 2 * lanes(work.params)
@@ -80,7 +82,7 @@ def delta(work, layer, first, last, now):
         dx = dx + at(work, layer - 1, STRIDE)
 
 
-@kernel
+@extra(types.none)
 def gradient(work, layer, k, rows, column, columns, d, d_stride, one, g):
     """dW rows k to k + rows of the panel at `column`, into g (rows, columns); d: the panel's deltas in one pass.
 

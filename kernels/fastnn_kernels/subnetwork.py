@@ -13,10 +13,11 @@ units that stay, in order (UNITS), and for each unit of the whole network its pl
 from typing import NamedTuple
 
 import numpy as np
+from numba import types
 
 from fastnn_kernels import piece as pieces
 from fastnn_kernels import rng
-from fastnn_kernels.jit import kernel
+from fastnn_kernels.jit import extra, kernel
 from fastnn_kernels.layout import DEPTH, N_OUT, PLACES, UNITS, WIDTH, B, W
 from fastnn_kernels.lines import Lines, beside, line, put
 from fastnn_kernels.native import (
@@ -195,7 +196,7 @@ def lines(work, small, piece, column):
     return found, place, count_true(mask)
 
 
-@kernel
+@extra(types.none)
 def ask_for(work, small, piece):
     """Bring near what the update of a piece reads and writes: scattered lines that the processor does not foresee."""
     n, units, inputs = lanes(small.params), small.units + at(small, piece.layer, UNITS), _inputs(small, piece)
@@ -230,7 +231,7 @@ def _give(work, small, piece):
         column += columns
 
 
-@kernel
+@extra(types.boolean)
 def take(work, small, rank, size, t, epoch):
     """Choose the units that stay in step t, and fill the small network. False where the team is to leave."""
     for layer in range(1 + rank, work.numbers[LAYERS], size):
@@ -247,7 +248,7 @@ def take(work, small, rank, size, t, epoch):
     return meet(work.words, size)
 
 
-@kernel
+@extra(types.boolean)
 def give_back(work, small, rank, size):
     """Write parameters and state of the small network back. False where the team is to leave."""
     for layer in range(1, work.numbers[LAYERS] + 1):

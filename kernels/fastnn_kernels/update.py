@@ -9,15 +9,16 @@ Source of clipping: Pascanu, Mikolov and Bengio 2013.
 import math
 
 import numpy as np
+from numba import types
 
 from fastnn_kernels import optimizer, penalty, subnetwork
 from fastnn_kernels import piece as pieces
-from fastnn_kernels.jit import kernel
+from fastnn_kernels.jit import extra, kernel
 from fastnn_kernels.lines import line, put, stretch
 from fastnn_kernels.native import fill, fma, lanes, load, maximum, minimum, select, store, sum_lanes
 from fastnn_kernels.native.atomic import store_release
 from fastnn_kernels.team import CLIPPED, DIVERGED, GOES_ON, STOPPED, meet
-from fastnn_kernels.work import LAYERS, OPTIMIZER, PARAMETERS, open_work, share
+from fastnn_kernels.work import LAYERS, OPTIMIZER, PARAMETERS, open_other, share
 
 CHUNK = 1024  # elements: a multiple of every vector
 
@@ -62,23 +63,26 @@ def _change(work, rates, lines, offset, g, is_weight):
         _average(lines, state + optimizer.states(code) * size, w, rates.blend)
 
 
-@kernel
-def update(work, rates, piece, g):
-    """One step for a piece of the parameters, g being its gradient; it may be overwritten.
-
-    A small network that changes with every batch updates what it was taken from: see subnetwork.py.
-    """
-    count = piece.rows * piece.columns
-    if rates.clip_value > 0.0:
-        _clip(work, g, count, rates.clip_value)
-    if not subnetwork.is_passing(work):
-        _change(work, rates, stretch(g, count), piece.offset, g, piece.is_weight)
-        return
-    whole, column = open_work(work.params, work.outer), piece.column
+@extra(types.none)
+def _update_whole(work, rates, piece, g):
+    """One step for what a piece of a small network was taken from: see subnetwork.py."""
+    whole, column = open_other(work, work.outer), piece.column
     while column < subnetwork.end(work, piece):
         lines, offset, columns = subnetwork.lines(whole, work, piece, column)
         _change(whole, rates, lines, offset, g + (column - piece.column), piece.is_weight)
         column += columns
+
+
+@kernel
+def update(work, rates, piece, g):
+    """One step for a piece of the parameters, g being its gradient; it may be overwritten."""
+    count = piece.rows * piece.columns
+    if rates.clip_value > 0.0:
+        _clip(work, g, count, rates.clip_value)
+    if subnetwork.is_passing(work):
+        _update_whole(work, rates, piece, g)
+    else:
+        _change(work, rates, stretch(g, count), piece.offset, g, piece.is_weight)
 
 
 @kernel

@@ -13,9 +13,11 @@ Whiteout, added        x_j + e_jk for x_j, so b~_k = b_k + sum_j w_jk e_jk      
 Sources: Wan, Zeiler, Zhang, LeCun and Fergus 2013; Kang, Li and Tao 2016; Li and Liu 2016.
 """
 
+from numba import types
+
 from fastnn_kernels import dense, rng
 from fastnn_kernels.elementary import exp, log
-from fastnn_kernels.jit import kernel
+from fastnn_kernels.jit import extra, kernel
 from fastnn_kernels.layout import DEPTH, FACTORS, N_IN, NOISE, NOISY, WIDTH, B, W
 from fastnn_kernels.machine import MOST_COLUMNS
 from fastnn_kernels.native import absolute, fill, fma, lanes, load, maximum, room, select, sqrt, store
@@ -142,7 +144,7 @@ def _disturb_columns(work, layer, column, t):
                 _whiteout_added(w, numbers, noisy, factors, offset + j, columns, constants)
 
 
-@kernel
+@extra(types.none)
 def disturb(work, rank, size, t):
     """This worker's share of all disturbed weights, for step t."""
     total = 0
@@ -157,7 +159,7 @@ def disturb(work, rank, size, t):
         end -= groups
 
 
-@kernel
+@extra(types.none)
 def gradient(work, layer, place, rows, columns, d, d_stride, count, g, is_last):
     """From the gradient g (rows, columns) by the disturbed weights to that by the weights, in place.
 

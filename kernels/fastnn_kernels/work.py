@@ -141,19 +141,31 @@ def _fields(dtype):
 
 
 @intrinsic
-def open_work(typingctx, params, addresses):
+def open_work(typingctx, params, addresses, extras):
     """Work, the typed pointers by the names of Arrays, from the addresses of Arrays: an array, or a pointer to them.
 
-    params: any array of the network's dtype, or a pointer.
+    params: any array of the network's dtype. extras: None where `has_extras` says so: with that type of Work, kernels
+    of what few networks have are left out, see jit.extra.
     """
     if not isinstance(addresses, Pointer | types.Array):
         return None
-    out = Record(f"Work({params.dtype})", _fields(params.dtype))
+    is_plain = isinstance(extras, types.NoneType)
+    out = Record(f"{'PlainWork' if is_plain else 'Work'}({params.dtype})", _fields(params.dtype), not is_plain)
 
     def codegen(context, builder, sig, args):
         return open_record(context, builder, sig.args[1], args[1])
 
-    return out(params, addresses), codegen
+    return out(params, addresses, extras), codegen
+
+
+@intrinsic
+def open_other(typingctx, work, addresses):
+    """The same from a pointer to other addresses, for the network that `work` is of."""
+
+    def codegen(context, builder, sig, args):
+        return args[1]
+
+    return work(work, addresses), codegen
 
 
 @kernel

@@ -32,19 +32,28 @@ def rounds(rank, size, words, counts, log):
 
 
 @njit(**FLAGS)
+def wait_for(word, least):
+    looks = 0
+    while load_acquire(word) < least and looks < PATIENCE:
+        looks += 1
+        give_way()
+
+
+@njit(**FLAGS)
 def with_a_sleeper(rank, size, words, units, done, who):
-    """Rank 0 waits in its first unit until all others of all workers are done. who (size, units): who did them."""
-    w, total = address(words, 0), address(done, 0)
+    """Rank 0 waits in its first unit, which the others let it begin, until all else is done. who (size, units): by."""
+    w, total, begun = address(words, 0), address(done, 0), address(done, 1)
+    if rank != 0:
+        wait_for(begun, 1)
     for turn in range(size):
         owner, mine = (rank + turn) % size, 0
         number = next_of(w, owner, size, mine)
         while number < units:
             who[owner, number] = rank
             mine += 1
-            looks = 0
-            while rank == 0 and load_acquire(total) < size * units - 1 and looks < PATIENCE:
-                looks += 1
-                give_way()
+            if rank == 0:
+                fetch_add(begun, 1)
+                wait_for(total, size * units - 1)
             fetch_add(total, 1)
             number = next_of(w, owner, size, mine)
 
@@ -70,7 +79,7 @@ def test_every_unit_is_taken_once_round_after_round(size, rng):
 
 @pytest.mark.parametrize("size", [2, 3])
 def test_a_worker_that_does_not_come_on_is_helped(size):
-    words, done, who = new_words(size), np.zeros(1, np.int64), np.full((size, 6), -1)
+    words, done, who = new_words(size), np.zeros(2, np.int64), np.full((size, 6), -1)
     with Team(size) as workers:
         workers.run(with_a_sleeper, words, words, 6, done, who)
     assert done[0] == 6 * size

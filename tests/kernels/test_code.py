@@ -88,9 +88,10 @@ def test_every_tile_stays_in_whole_registers(by_columns, asks, height, vectors, 
         assert any(register in line for line in loop)
 
 
+@pytest.mark.parametrize("extras", [None, True], ids=["plain", "extras"])
 @pytest.mark.parametrize("entry", [epoch.train, epoch.train_singly], ids=["batches", "samples"])
-def test_training_in_float32_has_no_vector_of_float64(entry):
-    args = session.entries(np.dtype(np.float32))[entry]
+def test_training_in_float32_has_no_vector_of_float64(entry, extras):
+    args = session.entries(np.dtype(np.float32), extras)[entry]
     whole = jit.kernel(entry.py_func).lowered(tuple(typeof(arg) for arg in args))
     modules, waiting = {}, [whole]
     while waiting:

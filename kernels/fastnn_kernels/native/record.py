@@ -17,10 +17,13 @@ I64 = ir.IntType(64)
 
 
 class Record(types.Type):
-    """label: the type's name; fields: by name and in order, the dtype of what each address leads to."""
+    """label: the type's name; fields: by name and in order, the dtype of what each address leads to.
 
-    def __init__(self, label: str, fields: dict[str, types.Type]) -> None:
-        self.fields = fields
+    has_extras: whether functions that take it know what few networks have, see jit.extra.
+    """
+
+    def __init__(self, label: str, fields: dict[str, types.Type], has_extras: bool = True) -> None:
+        self.fields, self.has_extras = fields, has_extras
         super().__init__(name=label)
 
 

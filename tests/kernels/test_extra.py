@@ -1,0 +1,98 @@
+"""What few networks have is compiled for them alone."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from numba import njit, typeof, types
+
+import fastnn as fn
+from fastnn import description, session
+from fastnn_kernels import epoch, jit
+from fastnn_kernels.work import FIELDS, open_work
+
+RARE = {
+    "drop",
+    "drop_delta",
+    "disturb",
+    "augmented",
+    "take",
+    "give_back",
+    "_noisy_relu",
+    "_delta_batch",
+    "_update_whole",
+}
+
+
+def names(extras):
+    """Of all kernels that training compiles."""
+    args = session.entries(np.dtype(np.float32), extras)[epoch.train]
+    found, waiting = {}, [jit.kernel(epoch.train.py_func).lowered(tuple(typeof(arg) for arg in args))]
+    while waiting:
+        one = waiting.pop()
+        if one not in found:
+            found[one] = one.library.name
+            waiting.extend(one.calls)
+    return set(found.values())
+
+
+def test_plain_networks_compile_nothing_of_it():
+    plain, whole = names(None), names(True)
+    assert plain < whole
+    assert whole >= RARE
+    assert not plain & RARE
+
+
+SOFTSIGN = fn.CustomActivation(lambda z: z / (1.0 + abs(z)), lambda z: 1.0 / (1.0 + abs(z)) ** 2, name="softsign")
+
+
+@pytest.mark.parametrize(
+    ("layer", "expected"),
+    [
+        (fn.Dense(3, "gelu"), None),
+        (fn.Dense(3, "relu", norm="batch"), True),
+        (fn.Dense(3, "relu", norm="layer"), True),
+        (fn.Dense(3, "relu", dropout=0.5), True),
+        (fn.Dense(3, "relu", dropout=fn.Dropout(0.5, "batch")), True),
+        (fn.Dense(3, "relu", noise=fn.Shakeout(0.2, 0.1)), True),
+        (fn.Dense(3, "noisy_relu"), True),
+        (fn.Dense(3, SOFTSIGN), True),
+    ],
+    ids=lambda value: getattr(value, "label", None),
+)
+def test_which_networks_have_it(layer, expected):
+    net = fn.MLP(2, [layer, fn.Dense(1, "linear")])
+    assert description.extras(net) is expected
+    assert description.extras(net, augments=True) is True
+
+
+@jit.extra(types.boolean)
+def something_rare(work):
+    return work.numbers[0] > 0
+
+
+@njit(**jit.FLAGS)
+def ask(params, addresses, extras, is_there):
+    return is_there and something_rare(open_work(params, addresses, extras))
+
+
+def ask_of(number, extras, is_there):
+    numbers, addresses = np.array([number]), np.zeros(len(FIELDS), np.int64)
+    addresses[FIELDS.index("numbers")] = numbers.ctypes.data
+    return ask(np.zeros(1, np.float32), addresses, extras, is_there)
+
+
+def test_those_who_have_it_call_it():
+    assert ask_of(1, True, True)
+    assert not ask_of(0, True, True)
+    assert not ask_of(1, True, False)
+    assert not ask_of(1, None, False)
+
+
+def test_a_call_without_it_ends_the_process():
+    """Never a wrong number: nobody who asks `description.extras` comes there."""
+    command = [sys.executable, "-c", "import test_extra; print(test_extra.ask_of(1, None, True))"]
+    run = subprocess.run(command, cwd=__file__.rsplit("test_extra", 1)[0], capture_output=True, text=True, check=False)
+    assert run.returncode != 0
+    assert run.stdout == ""
