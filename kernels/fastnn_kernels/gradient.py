@@ -258,24 +258,41 @@ def _pack(work, one, layer, column, slot):
 
 
 @kernel
-def _layer_units(work, layer):
+def _units(work, layer):
     panels, groups = pieces.groups(work, layer)
     return panels * groups
 
 
 @kernel
-def _line(work, rank, size):
-    """This worker's stretch of the line, and how many units are its own with those of lines of one layer."""
-    line, own = 0, 0
+def _line(work):
+    """How many units the line has that layers share."""
+    line = 0
     for layer in range(1, work.numbers[LAYERS] + 1):
-        units = _layer_units(work, layer)
+        line += 0 if at(work, layer, BY_PANELS) else _units(work, layer)
+    return line
+
+
+@kernel
+def _own_of(work, layer, line, before, owner, size):
+    """Those units of a layer, first to last, that are a worker's own; before: units of the line that other layers have
+    before this one."""
+    units = _units(work, layer)
+    if at(work, layer, BY_PANELS):
+        return share(units, owner, size)
+    first, last = share(line, owner, size)
+    return max(first - before, 0), min(last - before, units)
+
+
+@kernel
+def _count_own(work, rank, size):
+    """How many units are a worker's own."""
+    first, last = share(_line(work), rank, size)
+    own = last - first
+    for layer in range(1, work.numbers[LAYERS] + 1):
         if at(work, layer, BY_PANELS):
-            first, last = share(units, rank, size)
+            first, last = share(_units(work, layer), rank, size)
             own += last - first
-        else:
-            line += units
-    begin, end = share(line, rank, size)
-    return begin, end, own + (end - begin)
+    return own
 
 
 @kernel
@@ -307,28 +324,23 @@ def _block(work, one, block, is_packed, unit):
 @kernel
 def _own(work, one, owner, size, unit):
     """All blocks of a worker's units that nobody else has taken; unit: as in _block."""
-    begin, end, _ = _line(work, owner, size)
-    takers, passed, done = helpers(one.rows, size), 0, 0
+    takers, line, before, passed, done = helpers(one.rows, size), _line(work), 0, 0, 0
     number = next_of(work.words, owner, takers, done)
     for layer in range(1, work.numbers[LAYERS] + 1):
-        panels, groups = pieces.groups(work, layer)
-        if at(work, layer, BY_PANELS):
-            first, last = share(panels * groups, owner, size)
-        else:
-            first, last = max(begin, 0), min(end, panels * groups)
-            begin -= panels * groups
-            end -= panels * groups
-        if first >= last:
+        _, groups = pieces.groups(work, layer)
+        begin, end = _own_of(work, layer, line, before, owner, size)
+        before += 0 if at(work, layer, BY_PANELS) else _units(work, layer)
+        if begin >= end:
             continue
-        p, last_panel, held = first // groups, (last + groups - 1) // groups, -1
+        p, last_panel, packed = begin // groups, (end + groups - 1) // groups, -1
         each = groups if takers == 1 else max((groups + BLOCKS - 1) // BLOCKS, WORTH_PACKING)
         parts = (groups + each - 1) // each
         count = (last_panel - p + one.slots - 1) // one.slots * parts
         while number < passed + count:
             q, group = p + (number - passed) // parts * one.slots, (number - passed) % parts * each
-            block = Block(layer, first, last, q, min(q + one.slots, last_panel), group, min(group + each, groups))
-            unit = _block(work, one, block, q == held, unit)
-            held = q
+            block = Block(layer, begin, end, q, min(q + one.slots, last_panel), group, min(group + each, groups))
+            unit = _block(work, one, block, q == packed, unit)
+            packed = q
             done += 1
             number = next_of(work.words, owner, takers, done)
         passed += count
@@ -345,7 +357,7 @@ def _next_pass(work, rank, size, count, upcoming):
 @kernel
 def _open_pass(work, rank, size, rates, count, is_first, is_last, upcoming, t):
     panel, rows, tile = 2 * lanes(work.params), max(count, 1), scratch(work, rank)
-    slots, (_, _, units) = (work.numbers[SCRATCH_SIZE] - panel * panel) // (panel * rows) - 1, _line(work, rank, size)
+    slots, units = (work.numbers[SCRATCH_SIZE] - panel * panel) // (panel * rows) - 1, _count_own(work, rank, size)
     inputs = tile + panel * panel
     packed = inputs + panel * count
     first, last = _next_pass(work, rank, size, count, upcoming)
