@@ -232,10 +232,8 @@ def prepare(dtype: np.dtype, extras: bool | None, functions: Iterable[Callable],
 
     Tells `report` what takes seconds.
     """
-    known, purpose = (
-        entries(dtype, extras),
-        f"for {dtype}" + (" with normalization, noise and the like" if extras else ""),
-    )
+    known = entries(dtype, extras)
+    purpose = f"for {dtype} with normalization, noise and the like" if extras else f"for {dtype}"
     for function in functions:
         jit.ensure_compiled(function, known[function], purpose, report)
 

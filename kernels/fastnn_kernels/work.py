@@ -144,8 +144,8 @@ def _fields(dtype):
 def open_work(typingctx, params, addresses, extras):
     """Work, the typed pointers by the names of Arrays, from the addresses of Arrays: an array, or a pointer to them.
 
-    params: any array of the network's dtype. extras: None where `has_extras` says so: with that type of Work, kernels
-    of what few networks have are left out, see jit.extra.
+    params: any array of the network's dtype. extras: None for a network that has nothing of what jit.extra leaves out:
+    then it is left out, wherever this Work is handed on.
     """
     if not isinstance(addresses, Pointer | types.Array):
         return None
