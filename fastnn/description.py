@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastnn import noise, norms
+from fastnn.augment import Augmentation
 from fastnn.job import Part
 from fastnn.losses import Loss
 from fastnn_kernels import activation, work
@@ -45,14 +46,14 @@ def fields(net: MLP, part: Part, loss: Loss) -> dict[str, np.ndarray]:
     }
 
 
-def extras(net: MLP, augments: bool = False) -> bool | None:
+def extras(net: MLP, augment: Augmentation | None = None) -> bool | None:
     """Whether the kernels need to know what few networks have, see fastnn_kernels.jit.extra: True, or None for no.
 
-    augments: whether samples are augmented.
+    augment: what is done to the samples.
     """
     functions = [layer.function for layer in net.layers]
     own = any(function.is_noisy or function.code == activation.CUSTOM for function in functions)
-    return True if augments or own or net.has_noise or norms.has_norm(net) else None
+    return True if augment is not None or own or net.has_noise or norms.has_norm(net) else None
 
 
 def noises(net: MLP, is_on: bool) -> tuple[list[int], np.ndarray]:

@@ -80,7 +80,7 @@ class Training:
         settings, training, state = job.settings, job.training, net.fitted.optimizer
         self._entry = epoch.train_singly if division.single_samples(net, training, settings) else epoch.train
         wanted = [self._entry] if job.validation is None else [self._entry, epoch.evaluate]
-        session.prepare(net.dtype, description.extras(net, settings.augment is not None), wanted, report)
+        session.prepare(net.dtype, description.extras(net, settings.augment), wanted, report)
         parts, rows = division.parts_and_rows(net, settings.batch, settings.augment)
         rows = min(rows, division.pass_rows(net, settings.minibatch))
         self._steps_per_epoch = settings.steps(len(training))

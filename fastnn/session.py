@@ -142,7 +142,7 @@ def open_session(
     )
     arrays = arrays if learning is None else _learning(net, arrays, learning)
     arrays = arrays.alone_with(spaces, space.count, parts) if parts else arrays
-    extras = description.extras(net, learning is not None and learning.settings.augment is not None)
+    extras = description.extras(net, None if learning is None else learning.settings.augment)
     return Session(arrays, extras, threads, loss, [layer.function for layer in net.layers])
 
 

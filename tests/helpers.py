@@ -11,10 +11,12 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from numba import typeof
 
 import fastnn as fn
+from fastnn import session
+from fastnn_kernels import jit, reference_activation
 from fastnn_kernels import reference as ref
-from fastnn_kernels import reference_activation
 
 ODD_SIZES = (1, 2, 15, 16, 17, 33, 100)
 DTYPES = ("float32", "float64")
@@ -143,6 +145,19 @@ def fisher_yates(count, seed, stream):
                 order[i], order[j] = order[j], order[i]
                 i -= 1
     return order
+
+
+def compiled_by(entry: Any, extras: bool | None) -> list[Any]:
+    """All kernels that an entry of the compiled code is made of, in float32, the entry itself among them."""
+    args = session.entries(np.dtype(np.float32), extras)[entry]
+    found: dict[Any, None] = {}
+    waiting = [jit.kernel(entry.py_func).lowered(tuple(typeof(arg) for arg in args))]
+    while waiting:
+        one = waiting.pop()
+        if one not in found:
+            found[one] = None
+            waiting.extend(one.calls)
+    return list(found)
 
 
 def python(code: str, *arguments: Any, check: bool = True, **variables: Any) -> subprocess.CompletedProcess[str]:

@@ -8,6 +8,7 @@ from helpers import DTYPES, assert_close, data, drift, exact, fisher_yates, flat
 
 import fastnn as fn
 from fastnn.data.split import split
+from fastnn.session import EVALUATION_BLOCK
 from fastnn_kernels import reference as ref
 
 SIZES = (5, 17, 3)
@@ -220,6 +221,20 @@ def test_held_out_samples_are_stratified_and_never_trained_on(rng):
     assert histories[0].validation_accuracy[-1] == told["accuracy"]
     for column in (0, 3):
         assert nets[0].normalization.shift[column] == pytest.approx(X[kept].mean(axis=0)[column], rel=1e-5)
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+def test_every_validation_of_a_team_looks_at_all_samples(threads, rng):
+    X, y = data(rng, (90, 4)), rng.integers(0, 3, 90)
+    held = data(rng, (5 * EVALUATION_BLOCK + 3, 4)), rng.integers(0, 3, 5 * EVALUATION_BLOCK + 3)
+    nets = [fn.MLP([4, 8, 3], output="softmax") for _ in range(2)]
+    options = {"validation": held, "epochs": 4, "batch_size": 7}
+    alone, together = (
+        net.fit(X, y, threads=number, **options, **QUIET) for net, number in zip(nets, (1, threads), strict=True)
+    )
+    assert together.validation_loss == alone.validation_loss
+    assert len(set(together.validation_loss)) == 4
+    assert together.validation_loss[-1] == nets[1].evaluate(*held)["loss"]
 
 
 def test_validation_data_of_ones_own(rng):

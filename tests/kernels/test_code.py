@@ -3,12 +3,10 @@
 import itertools
 import re
 
-import numpy as np
 import pytest
-from helpers import DTYPES
-from numba import njit, typeof
+from helpers import DTYPES, compiled_by
+from numba import njit
 
-from fastnn import session
 from fastnn_kernels import epoch, jit, machine, product
 from fastnn_kernels.native import address
 
@@ -91,17 +89,9 @@ def test_every_tile_stays_in_whole_registers(by_columns, asks, height, vectors, 
 @pytest.mark.parametrize("extras", [None, True], ids=["plain", "extras"])
 @pytest.mark.parametrize("entry", [epoch.train, epoch.train_singly], ids=["batches", "samples"])
 def test_training_in_float32_has_no_vector_of_float64(entry, extras):
-    args = session.entries(np.dtype(np.float32), extras)[entry]
-    whole = jit.kernel(entry.py_func).lowered(tuple(typeof(arg) for arg in args))
-    modules, waiting = {}, [whole]
-    while waiting:
-        one = waiting.pop()
-        if one not in modules:
-            modules[one] = str(one.library._final_module)
-            waiting.extend(one.calls)
-    assert any(re.search(r"fmul <\d+ x float>", code) for code in modules.values())
-    names = [one.library.name for one, code in modules.items() if re.search(r"<\d+ x double>", code)]
-    assert not names
+    code = {one.library.name: str(one.library._final_module) for one in compiled_by(entry, extras)}
+    assert any(re.search(r"fmul <\d+ x float>", text) for text in code.values())
+    assert not [name for name, text in code.items() if re.search(r"<\d+ x double>", text)]
 
 
 def test_kernels_of_one_factory_have_names_of_their_own_in_every_process():

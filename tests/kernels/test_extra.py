@@ -1,14 +1,14 @@
 """What few networks have is compiled for them alone."""
 
-import subprocess
-import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
-from numba import njit, typeof, types
+from helpers import compiled_by, python
+from numba import njit, types
 
 import fastnn as fn
-from fastnn import description, session
+from fastnn import description
 from fastnn_kernels import epoch, jit
 from fastnn_kernels.work import FIELDS, open_work
 
@@ -25,20 +25,8 @@ RARE = {
 }
 
 
-def names(extras):
-    """Of all kernels that training compiles."""
-    args = session.entries(np.dtype(np.float32), extras)[epoch.train]
-    found, waiting = {}, [jit.kernel(epoch.train.py_func).lowered(tuple(typeof(arg) for arg in args))]
-    while waiting:
-        one = waiting.pop()
-        if one not in found:
-            found[one] = one.library.name
-            waiting.extend(one.calls)
-    return set(found.values())
-
-
 def test_plain_networks_compile_nothing_of_it():
-    plain, whole = names(None), names(True)
+    plain, whole = ({one.library.name for one in compiled_by(epoch.train, extras)} for extras in (None, True))
     assert plain < whole
     assert whole >= RARE
     assert not plain & RARE
@@ -64,7 +52,7 @@ SOFTSIGN = fn.CustomActivation(lambda z: z / (1.0 + abs(z)), lambda z: 1.0 / (1.
 def test_which_networks_have_it(layer, expected):
     net = fn.MLP(2, [layer, fn.Dense(1, "linear")])
     assert description.extras(net) is expected
-    assert description.extras(net, augments=True) is True
+    assert description.extras(net, fn.augment.Noise(0.1)) is True
 
 
 @jit.extra(types.boolean)
@@ -92,7 +80,9 @@ def test_those_who_have_it_call_it():
 
 def test_a_call_without_it_ends_the_process():
     """Never a wrong number: nobody who asks `description.extras` comes there."""
-    command = [sys.executable, "-c", "import test_extra; print(test_extra.ask_of(1, None, True))"]
-    run = subprocess.run(command, cwd=__file__.rsplit("test_extra", 1)[0], capture_output=True, text=True, check=False)
-    assert run.returncode != 0
-    assert run.stdout == ""
+    code = "import sys; sys.path[:0] = sys.argv[1:]; import test_extra; print(test_extra.ask_of(1, {}, True))"
+    here = Path(__file__).parent
+    assert python(code.format(True), here, here.parent).stdout == "True\n"
+    without = python(code.format(None), here, here.parent, check=False)
+    assert without.returncode != 0
+    assert without.stdout == ""
