@@ -8,6 +8,7 @@ computed, on every thread the same bits.
 from __future__ import annotations
 
 from llvmlite import ir
+from llvmlite.ir.instructions import Instruction
 from numba import types
 from numba.extending import intrinsic, models, register_model
 
@@ -94,6 +95,23 @@ def multiply_add(builder: ir.IRBuilder, a, b, c):
     if machine.HAS_FMA:
         return call(builder, f"llvm.fma.{suffix(a.type)}", a.type, [a, b, c])
     return builder.fadd(builder.fmul(a, b), c)
+
+
+def choose(builder: ir.IRBuilder, mask, a, b):
+    """a where the mask is true, else b.
+
+    Both are frozen, which costs nothing: else LLVM would write `*p = mask ? *p : b` as a masked store. Those take some
+    processors 12 cycles, and a load behind one waits until it has reached the cache.
+    """
+    return builder.select(mask, _frozen(builder, a), _frozen(builder, b))
+
+
+def _frozen(builder: ir.IRBuilder, value):
+    if isinstance(value, ir.Constant):
+        return value
+    instruction = Instruction(builder.block, value.type, "freeze", [value])
+    builder._insert(instruction)
+    return instruction
 
 
 def operand(context, builder, value, given, vec):
@@ -245,7 +263,7 @@ def select(typingctx, mask, a, b):
     def codegen(context, builder, sig, args):
         x = operand(context, builder, args[1], sig.args[1], vec)
         y = operand(context, builder, args[2], sig.args[2], vec)
-        return builder.select(args[0], x, y)
+        return choose(builder, args[0], x, y)
 
     return vec(mask, a, b), codegen
 
@@ -325,7 +343,7 @@ estimate_reciprocal = _estimate("rcp14", lambda builder, v, one: builder.fdiv(on
 estimate_inverse_root = _estimate("rsqrt14", _exact_root)
 
 
-def _choose(symbol):
+def _extreme(symbol):
     @intrinsic
     def operation(typingctx, a, b):
         if not isinstance(a, Vec):
@@ -333,15 +351,15 @@ def _choose(symbol):
 
         def codegen(context, builder, sig, args):
             other = operand(context, builder, args[1], sig.args[1], a)
-            return builder.select(builder.fcmp_ordered(symbol, args[0], other), args[0], other)
+            return choose(builder, builder.fcmp_ordered(symbol, args[0], other), args[0], other)
 
         return a(a, b), codegen
 
     return operation
 
 
-maximum = _choose(">")
-minimum = _choose("<")
+maximum = _extreme(">")
+minimum = _extreme("<")
 
 
 @intrinsic
