@@ -26,7 +26,7 @@ from fastnn_kernels.layout import (
     W,
     Z,
 )
-from fastnn_kernels.machine import MOST_COLUMNS, UNIT, VECTOR_BYTES
+from fastnn_kernels.machine import MOST_COLUMNS, TALL, TILES, UNIT, VECTOR_BYTES
 from fastnn_kernels.native import (
     fill,
     lanes,
@@ -38,7 +38,6 @@ from fastnn_kernels.native import (
 from fastnn_kernels.product import (
     FROM_ROW,
     FROM_ZERO,
-    TALL,
     Ahead,
     first_dots,
     product_columns,
@@ -120,12 +119,12 @@ def _next_tile_and_panel(x, x_stride, rows, weight, column, depth, width):
     a, b, tile = x + TALL * x_stride, weight + following * depth, TALL * x_stride
     return Ahead(
         True,
-        (a, a + tile, a + 2 * tile),
+        (a, a + tile, a + 2 * tile, a + 3 * tile),
         tile // depth,
-        3 * tile,
-        (b, b + part, b + 2 * part),
+        TILES * tile,
+        (b, b + part, b + 2 * part, b + 3 * part),
         (part + depth - 1) // depth,
-        3 * part,
+        TILES * part,
     )
 
 
@@ -267,10 +266,11 @@ def _narrow_gradient(x, x_stride, rows, d, d_stride, outputs, count, out):
     transposed = room(out, TRANSPOSED)
     for i in range(0, 2 * n * n, n):
         store(transposed + i, fill(out, 0.0))
-    width = n if rows <= n else 2 * n
-    product_columns(d, d_stride, x, x_stride, transposed, 2 * n, count, outputs, width, FROM_ZERO, transposed)
-    for i in range(0, width, n):
-        transpose_block(transposed + i, 2 * n, out + i * n, n)
+    for k in range(0, rows, 2 * n):
+        width = n if rows - k <= n else 2 * n
+        product_columns(d, d_stride, x + k, x_stride, transposed, 2 * n, count, outputs, width, FROM_ZERO, transposed)
+        for i in range(0, width, n):
+            transpose_block(transposed + i, 2 * n, out + (k + i) * n, n)
 
 
 @kernel

@@ -1,11 +1,11 @@
 """From deltas to new weights: gradients and updates, divided among the workers of a team.
 
-The unit of work is a group of up to NR rows of one panel of a layer's weights. The units of all layers form one line,
-panel by panel, and every worker owns a stretch of it; layers whose panels are divided in the feed, too, have a line
-each, so that it updates about those weights which it reads. Whoever does the first group of a panel does its bias, gain
-and shift. In a stretch the panels of deltas that a cache holds are packed, and go side by side: what goes into a group
-of rows, scattered over memory, is fetched and packed once for all of them. Where there are many rows, a stretch is cut
-into blocks of groups, which whoever has time takes one by one, see claim.py.
+The unit of work is a group of up to PIECE rows of one panel of a layer's weights. The units of all layers form one
+line, panel by panel, and every worker owns a stretch of it; layers whose panels are divided in the feed, too, have a
+line each, so that it updates about those weights which it reads. Whoever does the first group of a panel does its bias,
+gain and shift. In a stretch the panels of deltas that a cache holds are packed, and go side by side: what goes into a
+group of rows, scattered over memory, is fetched and packed once for all of them. Where there are many rows, a stretch
+is cut into blocks of groups, which whoever has time takes one by one, see claim.py.
 """
 
 from typing import NamedTuple
@@ -32,7 +32,7 @@ from fastnn_kernels.layout import (
     D,
     W,
 )
-from fastnn_kernels.machine import VECTOR_BYTES
+from fastnn_kernels.machine import PIECE, TILES, VECTOR_BYTES
 from fastnn_kernels.native import fill, lanes, store
 from fastnn_kernels.product import FROM_TARGET, FROM_ZERO, Ahead
 from fastnn_kernels.update import update
@@ -55,7 +55,6 @@ from fastnn_kernels.work import (
     share_of_rows,
 )
 
-TILES = 3  # of a unit's product: each can ask for a sample
 NEAR_BYTES = 1 << 18  # of parameters and state, which a core's second cache holds beside all else
 BLOCKS = 8  # of groups of rows, which a worker has of a panel where others may help it
 WORTH_PACKING = 4  # units that read a panel of deltas, or a group's inputs, from which on copying it together pays
@@ -123,22 +122,23 @@ def _soon(work, one, piece):
     """What is wanted with the gradient of a piece: where it goes, or the parameters and up to two vectors of state."""
     if not one.updates:
         g = work.gradient + piece.offset
-        return g, g, g
+        return g, g, g, g
     states, w, s1 = optimizer.states(work.numbers[OPTIMIZER]), work.params + piece.offset, work.state + piece.offset
     if states == 0:
-        return w, w, w
-    return w, s1, s1 + work.numbers[PARAMETERS] if states > 1 else s1
+        return w, w, w, w
+    s2 = s1 + work.numbers[PARAMETERS] if states > 1 else s1
+    return w, s1, s2, w
 
 
 @kernel
 def _later(work, position, count):
-    """One to three samples of the next pass."""
-    a, b, c = position, min(position + 1, position + count - 1), position + count - 1
-    columns = work.numbers[COLUMNS_IN]
+    """One to TILES samples of the next pass."""
+    last, columns = position + count - 1, work.numbers[COLUMNS_IN]
     return (
-        work.X + sample_at(work, a) * columns,
-        work.X + sample_at(work, b) * columns,
-        work.X + sample_at(work, c) * columns,
+        work.X + sample_at(work, position) * columns,
+        work.X + sample_at(work, min(position + 1, last)) * columns,
+        work.X + sample_at(work, min(position + 2, last)) * columns,
+        work.X + sample_at(work, last) * columns,
     )
 
 
@@ -218,11 +218,10 @@ def _norm(work, one, layer, column, columns):
 @kernel
 def _inputs(work, one, layer, group, units):
     """What goes into a group of rows of so many units, and the elements from one row of it to the next."""
-    panel = 2 * lanes(work.params)
-    x, stride = below(work, layer, one.rank) + group * panel, at(work, layer - 1, STRIDE)
+    x, stride = below(work, layer, one.rank) + group * PIECE, at(work, layer - 1, STRIDE)
     if units < WORTH_PACKING:
         return x, stride
-    columns = min(panel, at(work, layer, DEPTH) - group * panel)
+    columns = min(PIECE, at(work, layer, DEPTH) - group * PIECE)
     dense.pack_panel(x, stride, columns, one.rows, one.inputs)
     return one.inputs, columns
 
@@ -357,13 +356,13 @@ def _next_pass(work, rank, size, count, upcoming):
 @kernel
 def _open_pass(work, rank, size, rates, count, is_first, is_last, upcoming, t):
     panel, rows, tile = 2 * lanes(work.params), max(count, 1), scratch(work, rank)
-    slots, units = (work.numbers[SCRATCH_SIZE] - panel * panel) // (panel * rows) - 1, _count_own(work, rank, size)
-    inputs = tile + panel * panel
-    packed = inputs + panel * count
+    inputs = tile + PIECE * panel
+    packed = inputs + PIECE * rows
+    slots, units = (work.numbers[SCRATCH_SIZE] - PIECE * (panel + rows)) // (panel * rows), _count_own(work, rank, size)
     first, last = _next_pass(work, rank, size, count, upcoming)
     updates = is_first and is_last and rates.clip_norm == 0.0 and work.numbers[OPTIMIZER] != optimizer.NONE
     asks = _is_far(work) and not subnetwork.is_passing(work)
-    soon, later = panel * panel // rows, (work.numbers[COLUMNS_IN] + rows - 1) // rows
+    soon, later = PIECE * panel // rows, (work.numbers[COLUMNS_IN] + rows - 1) // rows
     return Pass(
         rates,
         rank,

@@ -231,7 +231,7 @@ def _scratch_size(table: np.ndarray, rows: int, packed: int, dtype: np.dtype) ->
     most = round_up(max(table[1:, WIDTH]), panel) // panel
     slots = max(1, min(most, min(packed, PACKED_BYTES // dtype.itemsize) // (panel * rows)))
     widest = max(table[2:, WIDTH], default=0)
-    unit = panel * (panel + (1 + slots) * rows)
+    unit = machine.PIECE * (panel + rows) + slots * panel * rows
     return max(_aligned(max(unit, panel * widest), dtype), _feed_scratch(table, dtype))
 
 

@@ -72,6 +72,11 @@ UNIT = 4 if REGISTERS == 32 else 2
 MOST_COLUMNS = 32  # of a panel on any machine: two vectors of 512 bits of float32
 """Register tiles have 3, 2 or 1 times so many rows: 12 x 2 vectors leave room for operands in 32 registers."""
 
+TALL = 3 * UNIT  # rows of the tallest tile
+TILES = 4
+PIECE = TILES * TALL
+"""Rows of weights whose gradient is computed at a time: tall tiles alone, and whole vectors of every dtype."""
+
 
 def lanes(dtype: object) -> int:
     """Elements of one vector register; dtype: float32 or float64, by name, NumPy's or Numba's."""

@@ -18,9 +18,8 @@ from fastnn_kernels import augment, dense, rowwise
 from fastnn_kernels.claim import helpers, next_of
 from fastnn_kernels.jit import extra, kernel
 from fastnn_kernels.layout import ACTIVATION, BY_PANELS, STRIDE, WIDTH
-from fastnn_kernels.machine import UNIT
+from fastnn_kernels.machine import TALL, UNIT
 from fastnn_kernels.native import lanes, load, store
-from fastnn_kernels.product import TALL
 from fastnn_kernels.team import meet
 from fastnn_kernels.work import COLUMNS_IN, INPUTS, LAYERS, NORMALIZED, ROWS, SEED, at, below, sample_at, share
 

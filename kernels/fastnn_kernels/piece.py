@@ -4,12 +4,13 @@ from typing import NamedTuple
 
 from fastnn_kernels.jit import kernel
 from fastnn_kernels.layout import BETA, DEPTH, GAMMA, N_IN, NO_NORM, NORM, WIDTH, B, W
+from fastnn_kernels.machine import PIECE
 from fastnn_kernels.native import lanes
 from fastnn_kernels.work import at
 
 
 class Piece(NamedTuple):
-    """Up to NR rows of one panel of a layer's weights, or the panel's part of the bias, gain or shift: one row.
+    """Up to PIECE rows of one panel of a layer's weights, or the panel's part of the bias, gain or shift: one row.
 
     column: the panel's first; columns: of the panel; row: the first; offset: in the flat parameters.
     """
@@ -27,16 +28,16 @@ class Piece(NamedTuple):
 def groups(work, layer):
     """How the weights of a layer are divided: panels of columns, and pieces in each."""
     panel = 2 * lanes(work.params)
-    return (at(work, layer, WIDTH) + panel - 1) // panel, (at(work, layer, N_IN) + panel - 1) // panel
+    return (at(work, layer, WIDTH) + panel - 1) // panel, (at(work, layer, N_IN) + PIECE - 1) // PIECE
 
 
 @kernel
 def weights(work, layer, column, group):
     """A group of rows of the panel that begins at a column."""
     panel = 2 * lanes(work.params)
-    columns, row = min(panel, at(work, layer, WIDTH) - column), group * panel
+    columns, row = min(panel, at(work, layer, WIDTH) - column), group * PIECE
     offset = at(work, layer, W) + column * at(work, layer, DEPTH) + row * columns
-    return Piece(layer, column, columns, row, min(panel, at(work, layer, N_IN) - row), offset, True)
+    return Piece(layer, column, columns, row, min(PIECE, at(work, layer, N_IN) - row), offset, True)
 
 
 @kernel

@@ -28,7 +28,6 @@ from fastnn_kernels.native import (
 
 FROM_ZERO, FROM_ROW, FROM_TARGET = 0, 1, 2
 
-TALL = 3 * UNIT  # rows of the tallest tile
 STEPS = 2 if HAS_FMA else 1  # of a sum in a turn of a tile's loop; products apart from their sums take registers
 PER_BASE = 3  # rows that are addressed from one pointer: base, base + stride, base + 2 stride are one instruction each
 
@@ -37,8 +36,8 @@ class Ahead(NamedTuple):
     """What a product asks for, so that memory and arithmetic run side by side: a line of each at every step of its sum.
 
     asks: whether it does; soon, later: pointers to what is to be brought into the first cache and into the second,
-    three each, for one tile after the other, or that of one tile. In elements: soon_step, later_step from one step to
-    the next, soon_turn, later_turn from a tile to the third one after it.
+    TILES each, for one tile after the other, or that of one tile. In elements: soon_step, later_step from one step to
+    the next, soon_turn, later_turn from a tile to the one TILES after it.
     """
 
     asks: object
@@ -107,8 +106,8 @@ def _tiles(by_columns, vectors, asks):
             height = _height(rows)
             if asks:
                 one = Ahead(True, soon[0], ahead.soon_step, 0, later[0], ahead.later_step, 0)
-                soon = soon[1], soon[2], soon[0] + ahead.soon_turn
-                later = later[1], later[2], later[0] + ahead.later_turn
+                soon = soon[1], soon[2], soon[3], soon[0] + ahead.soon_turn
+                later = later[1], later[2], later[3], later[0] + ahead.later_turn
             if height == 3:
                 tall(a, a_stride, b, b_stride, c, c_stride, depth, start, first, one)
             elif height == 2:

@@ -6,7 +6,7 @@ from helpers import DTYPES, data, drift, exact, flat, same
 
 import fastnn as fn
 from fastnn import division
-from fastnn_kernels import gradient, layout
+from fastnn_kernels import gradient, layout, machine
 from fastnn_kernels import reference as ref
 
 SIZES = [40, 150, 130, 5]  # on no processor do so many columns make fewer than five panels
@@ -59,5 +59,5 @@ def test_scratch_has_room_for_packed_panels(packed, panels):
     dtype, columns = np.dtype(np.float32), layout.tiling(np.dtype(np.float32)).panel
     plan = layout.parameters([8, 5 * columns, 1], [0, 0], dtype)
     space = layout.workspace(plan, ROWS, 1, packed=packed * columns * ROWS)
-    assert space.scratch_size == columns * (columns + (1 + panels) * ROWS)
+    assert space.scratch_size == machine.PIECE * (columns + ROWS) + panels * columns * ROWS
     assert layout.workspace(plan, ROWS, 1, backwards=False).scratch_size < space.scratch_size
