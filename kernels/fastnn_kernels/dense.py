@@ -31,6 +31,7 @@ from fastnn_kernels.native import (
     fill,
     lanes,
     load,
+    prefetch_l1,
     room,
     store,
     transpose,
@@ -46,9 +47,10 @@ from fastnn_kernels.product import (
     product_rows_asking,
     second_dots,
 )
-from fastnn_kernels.work import ROWS, at, below, scratch
+from fastnn_kernels.work import ROWS, at, below, cache_line, scratch
 
 FEED_BYTES = 1 << 19  # of inputs, or of weights, that stay in a core's second cache while a layer is fed
+PANELS_AHEAD = 3  # of those whose rows are transposed: a few lines of each, which no processor foresees
 TRANSPOSED = MOST_COLUMNS * MOST_COLUMNS // 2  # room for a vector of columns of a panel's rows, transposed
 
 
@@ -193,9 +195,13 @@ def feed(work, layer, first, last, act, now):
 def transpose_rows(work, layer, k, rows, out):
     """Rows k to k + rows of W as columns of out (width, rows); rows: whole vectors."""
     depth, width, n = at(work, layer, DEPTH), at(work, layer, WIDTH), lanes(out)
+    is_far = depth * width > _elements_near(work)
     for column in range(0, width, 2 * n):
         columns = min(2 * n, width - column)
         source = weights(work, layer) + (column * depth + k * columns)
+        if is_far:
+            for i in range(0, rows * columns, cache_line(out)):
+                prefetch_l1(source + (PANELS_AHEAD * depth * columns + i))
         for i in range(0, rows, n):
             for j in range(0, columns, n):
                 transpose_block(source + (i * columns + j), columns, out + ((column + j) * rows + i), rows)

@@ -48,6 +48,7 @@ from fastnn_kernels.work import (
     ask_for,
     at,
     below,
+    cache_line,
     open_other,
     sample_at,
     scratch,
@@ -143,19 +144,31 @@ def _later(work, position, count):
 
 
 @kernel
-def _ahead(work, one, piece, unit):
+def _following(work, one, piece):
+    """What goes into the next group of rows, a line of each row at a time; elements from one row to the next."""
+    x, n = below(work, piece.layer, one.rank) + (piece.row + PIECE), cache_line(work.space)
+    lines = x, x + min(n, PIECE - 1), x + min(2 * n, PIECE - 1), x + min(3 * n, PIECE - 1)
+    return lines, at(work, piece.layer - 1, STRIDE)
+
+
+@kernel
+def _ahead(work, one, piece, unit, ends):
     """What the product of a unit is to ask for, its share of the next pass's samples among it.
 
-    Where products ask for nothing, or the samples are more than they can, those are asked for here.
+    ends: whether another group's inputs are to be packed next. Where products ask for nothing, or for those, or the
+    samples are more than they can, samples are asked for here.
     """
     rows = one.ask_last - one.ask_first
     first, last = share(rows, min(unit, one.units), max(one.units, 1))
     position, count = one.upcoming + one.ask_first + first, min(last, rows) - first
     soon = _soon(work, one, piece)
-    if one.asks and 0 < count <= TILES:
+    if one.asks and not ends and 0 < count <= TILES:
         return Ahead(True, soon, one.soon_step, 0, _later(work, position, count), one.later_step, 0)
     for i in range(count):
         ask_for(work, position + i)
+    if ends:
+        later, step = _following(work, one, piece)
+        return Ahead(one.asks, soon, one.soon_step, 0, later, step, 0)
     return Ahead(one.asks, soon, one.soon_step, 0, soon, 0, 0)
 
 
@@ -168,7 +181,7 @@ def _clear_padding(piece, g):
 
 
 @kernel
-def _weights(work, one, piece, unit, x, x_stride, d, d_stride):
+def _weights(work, one, piece, unit, ends, x, x_stride, d, d_stride):
     """Gradient and update of a unit of work; x: what goes into it, d: the deltas of its panel."""
     layer, column, columns, k, rows = piece.layer, piece.column, piece.columns, piece.row, piece.rows
     g = _target(work, one, piece.offset)
@@ -178,7 +191,7 @@ def _weights(work, one, piece, unit, x, x_stride, d, d_stride):
     if at(work, layer, NOISE) == noise.SAMPLE_CONNECT:
         sample_connect.gradient(work, layer, k, rows, column, columns, d, d_stride, one, g)
     else:
-        outputs, ahead = min(columns, at(work, layer, N_OUT) - column), _ahead(work, one, piece, unit)
+        outputs, ahead = min(columns, at(work, layer, N_OUT) - column), _ahead(work, one, piece, unit, ends)
         dense.weight_gradient(x, x_stride, rows, d, d_stride, columns, outputs, one.rows, g, start, ahead)
         _clear_padding(piece, g)
     if at(work, layer, NOISE) > noise.SAMPLE_CONNECT:
@@ -315,7 +328,8 @@ def _block(work, one, block, is_packed, unit):
         x, x_stride = _inputs(work, one, layer, group, last - first)
         for q in range(first, last):
             d, d_stride = _deltas(work, one, layer, q * panel, slot + (q - p))
-            _weights(work, one, pieces.weights(work, layer, q * panel, group), unit, x, x_stride, d, d_stride)
+            ends = packs and q == last - 1 and group < block.last_group - 1
+            _weights(work, one, pieces.weights(work, layer, q * panel, group), unit, ends, x, x_stride, d, d_stride)
             unit += 1
     return unit
 

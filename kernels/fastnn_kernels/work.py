@@ -13,8 +13,8 @@ from numba.extending import intrinsic
 from numba.np.numpy_support import from_dtype
 
 from fastnn_kernels.jit import kernel
-from fastnn_kernels.layout import COLUMNS, A
-from fastnn_kernels.machine import UNIT
+from fastnn_kernels.layout import ALIGNMENT, COLUMNS, A
+from fastnn_kernels.machine import UNIT, VECTOR_BYTES
 from fastnn_kernels.native import Pointer, Record, lanes, open_record, prefetch_l2
 
 # Indices of `numbers`: what is whole.
@@ -209,9 +209,15 @@ def sample_at(work, position):
 
 
 @kernel
+def cache_line(p):
+    """Elements of a cache line."""
+    return ALIGNMENT // VECTOR_BYTES * lanes(p)
+
+
+@kernel
 def ask_for(work, position):
     """Bring the sample at a position of the order near: a random order gives the processor nothing to guess from."""
     columns = work.numbers[COLUMNS_IN]
     x = work.X + sample_at(work, position) * columns
-    for j in range(0, columns, lanes(x)):
+    for j in range(0, columns, cache_line(x)):
         prefetch_l2(x + j)
