@@ -13,7 +13,7 @@ from fastnn_kernels.native import count_true, fill, fma, lanes, load, lowest_one
 from fastnn_kernels.optimizer import learning_rate
 from fastnn_kernels.stochastic import activate_row, rest_of_step, update_bias
 from fastnn_kernels.team import DIVERGED, FLAG, GOES_ON, PROGRESS, STOP, STOPPED
-from fastnn_kernels.work import COLUMNS_IN, at, sample_at
+from fastnn_kernels.work import COLUMNS_IN, at, cache_line, sample_at
 
 
 class _Sample(NamedTuple):
@@ -82,15 +82,14 @@ def _times_panel(inputs, w, columns, start, out):
 
 
 @kernel
-def _add_outer(inputs, change, w, columns, ahead, step):
+def _add_outer(inputs, change, w, columns):
     """w (n, columns) += x.T change over the inputs that are not 0.
 
-    A panel's only vector is read twice, then written twice alike. ahead: what is asked for meanwhile, `step` by step.
+    A panel's only vector is read twice, then written twice alike.
     """
     second = columns - lanes(w)
     first, other = load(change), load(change + second)
     for i in range(inputs.total):
-        prefetch_l2(ahead + i * step)
         k = inputs.numbers[i]
         p = w + k * columns
         a, b = fma(first, inputs.x[k], load(p)), fma(other, inputs.x[k], load(p + second))
@@ -109,10 +108,11 @@ def _first_layer(work, inputs, following, upcoming):
     depth, width, panel = at(work, 1, DEPTH), at(work, 1, WIDTH), 2 * lanes(z)
     weight, bias = work.params + at(work, 1, W), work.params + at(work, 1, B)
     part = (work.numbers[COLUMNS_IN] * panel + width - 1) // width
-    step = part // max(inputs.total, 1) + 1
     for column in range(0, width, panel):
         columns, w = min(panel, width - column), weight + column * depth
-        _add_outer(inputs, change + column, w, columns, upcoming + column // panel * part, step)
+        for j in range(0, part, cache_line(upcoming)):
+            prefetch_l2(upcoming + (column // panel * part + j))
+        _add_outer(inputs, change + column, w, columns)
         _times_panel(following, w, columns, bias + column, z + column)
 
 
