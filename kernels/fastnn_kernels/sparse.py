@@ -9,11 +9,11 @@ import numpy as np
 
 from fastnn_kernels.jit import kernel
 from fastnn_kernels.layout import DEPTH, WIDTH, A, B, D, W
-from fastnn_kernels.native import count_true, fill, fma, lanes, load, lowest_one, mask_word, prefetch_l2, store
+from fastnn_kernels.native import count_true, fill, fma, lanes, load, lowest_one, mask_word, store
 from fastnn_kernels.optimizer import learning_rate
 from fastnn_kernels.stochastic import activate_row, rest_of_step, update_bias
 from fastnn_kernels.team import DIVERGED, FLAG, GOES_ON, PROGRESS, STOP, STOPPED
-from fastnn_kernels.work import COLUMNS_IN, at, cache_line, sample_at
+from fastnn_kernels.work import COLUMNS_IN, ask_for_elements, at, sample_at
 
 
 class _Sample(NamedTuple):
@@ -98,20 +98,40 @@ def _add_outer(inputs, change, w, columns):
 
 
 @kernel
+def _add_outer_pair(inputs, change, w, other):
+    """The same for two panels of two vectors, w and other: numbers and inputs are read once for both."""
+    n, columns = lanes(w), 2 * lanes(w)
+    a, b, c, d = load(change), load(change + n), load(change + 2 * n), load(change + 3 * n)
+    for i in range(inputs.total):
+        k = inputs.numbers[i]
+        p, q, x = w + k * columns, other + k * columns, inputs.x[k]
+        store(p, fma(a, x, load(p)))
+        store(p + n, fma(b, x, load(p + n)))
+        store(q, fma(c, x, load(q)))
+        store(q + n, fma(d, x, load(q + n)))
+
+
+@kernel
 def _first_layer(work, inputs, following, upcoming):
     """The first layer's weights by `inputs`, then z of the `following` sample, which reads half of the same.
 
-    Panel by panel: what has been updated is still near when it is read. Every panel asks for its share of the inputs at
+    Two panels at a time: what has been updated is still near when it is read. Each asks for its share of the inputs at
     `upcoming`: a random order gives the processor nothing to guess from.
     """
     z, change = work.space + at(work, 1, A), work.space + at(work, 1, D)
     depth, width, panel = at(work, 1, DEPTH), at(work, 1, WIDTH), 2 * lanes(z)
     weight, bias = work.params + at(work, 1, W), work.params + at(work, 1, B)
     part = (work.numbers[COLUMNS_IN] * panel + width - 1) // width
-    for column in range(0, width, panel):
+    paired = width // (2 * panel) * 2 * panel
+    for column in range(0, paired, 2 * panel):
+        w, other = weight + column * depth, weight + (column + panel) * depth
+        ask_for_elements(upcoming + column // panel * part, 2 * part)
+        _add_outer_pair(inputs, change + column, w, other)
+        _times_panel(following, w, panel, bias + column, z + column)
+        _times_panel(following, other, panel, bias + (column + panel), z + (column + panel))
+    for column in range(paired, width, panel):
         columns, w = min(panel, width - column), weight + column * depth
-        for j in range(0, part, cache_line(upcoming)):
-            prefetch_l2(upcoming + (column // panel * part + j))
+        ask_for_elements(upcoming + column // panel * part, part)
         _add_outer(inputs, change + column, w, columns)
         _times_panel(following, w, columns, bias + column, z + column)
 

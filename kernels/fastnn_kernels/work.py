@@ -215,9 +215,14 @@ def cache_line(p):
 
 
 @kernel
+def ask_for_elements(p, count):
+    """Bring what lies at pointer p near, before it is wanted."""
+    for j in range(0, count, cache_line(p)):
+        prefetch_l2(p + j)
+
+
+@kernel
 def ask_for(work, position):
     """Bring the sample at a position of the order near: a random order gives the processor nothing to guess from."""
     columns = work.numbers[COLUMNS_IN]
-    x = work.X + sample_at(work, position) * columns
-    for j in range(0, columns, cache_line(x)):
-        prefetch_l2(x + j)
+    ask_for_elements(work.X + sample_at(work, position) * columns, columns)
