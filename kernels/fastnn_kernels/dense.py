@@ -26,7 +26,7 @@ from fastnn_kernels.layout import (
     W,
     Z,
 )
-from fastnn_kernels.machine import MOST_COLUMNS, TALL, TILES, UNIT, VECTOR_BYTES
+from fastnn_kernels.machine import MOST_COLUMNS, TALL, UNIT, VECTOR_BYTES
 from fastnn_kernels.native import (
     fill,
     lanes,
@@ -37,6 +37,7 @@ from fastnn_kernels.native import (
     transpose,
 )
 from fastnn_kernels.product import (
+    AHEAD,
     FROM_ROW,
     FROM_ZERO,
     Ahead,
@@ -123,10 +124,10 @@ def _next_tile_and_panel(x, x_stride, rows, weight, column, depth, width):
         True,
         (a, a + tile, a + 2 * tile, a + 3 * tile),
         tile // depth,
-        TILES * tile,
+        AHEAD * tile,
         (b, b + part, b + 2 * part, b + 3 * part),
         (part + depth - 1) // depth,
-        TILES * part,
+        AHEAD * part,
     )
 
 

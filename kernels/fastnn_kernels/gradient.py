@@ -32,7 +32,7 @@ from fastnn_kernels.layout import (
     D,
     W,
 )
-from fastnn_kernels.machine import PIECE, TILES, VECTOR_BYTES
+from fastnn_kernels.machine import PIECE, TALL, VECTOR_BYTES
 from fastnn_kernels.native import fill, lanes, store
 from fastnn_kernels.product import FROM_TARGET, FROM_ZERO, Ahead
 from fastnn_kernels.update import update
@@ -56,6 +56,7 @@ from fastnn_kernels.work import (
     share_of_rows,
 )
 
+TILES = -(-PIECE // TALL)  # of a unit's product: each can ask for a sample
 NEAR_BYTES = 1 << 18  # of parameters and state, which a core's second cache holds beside all else
 BLOCKS = 8  # of groups of rows, which a worker has of a panel where others may help it
 WORTH_PACKING = 4  # units that read a panel of deltas, or a group's inputs, from which on copying it together pays

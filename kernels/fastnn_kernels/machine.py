@@ -73,9 +73,11 @@ MOST_COLUMNS = 32  # of a panel on any machine: two vectors of 512 bits of float
 """Register tiles have 3, 2 or 1 times so many rows: 12 x 2 vectors leave room for operands in 32 registers."""
 
 TALL = 3 * UNIT  # rows of the tallest tile
-TILES = 4
-PIECE = TILES * TALL
-"""Rows of weights whose gradient is computed at a time: tall tiles alone, and whole vectors of every dtype."""
+PIECE = 24 if REGISTERS == 16 else 32
+"""Rows of weights whose gradient is computed at a time: whole vectors of every dtype.
+
+Four tall tiles; or two and one of two thirds, which loads do not bound where it has 8 rows.
+"""
 
 
 def lanes(dtype: object) -> int:

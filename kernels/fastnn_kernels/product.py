@@ -29,6 +29,7 @@ from fastnn_kernels.native import (
 FROM_ZERO, FROM_ROW, FROM_TARGET = 0, 1, 2
 
 STEPS = 2 if HAS_FMA else 1  # of a sum in a turn of a tile's loop; products apart from their sums take registers
+AHEAD = 4  # tiles that one Ahead has pointers for
 PER_BASE = 3  # rows that are addressed from one pointer: base, base + stride, base + 2 stride are one instruction each
 
 
@@ -36,8 +37,8 @@ class Ahead(NamedTuple):
     """What a product asks for, so that memory and arithmetic run side by side: a line of each at every step of its sum.
 
     asks: whether it does; soon, later: pointers to what is to be brought into the first cache and into the second,
-    TILES each, for one tile after the other, or that of one tile. In elements: soon_step, later_step from one step to
-    the next, soon_turn, later_turn from a tile to the one TILES after it.
+    AHEAD each, for one tile after the other, or that of one tile. In elements: soon_step, later_step from one step to
+    the next, soon_turn, later_turn from a tile to the one AHEAD after it.
     """
 
     asks: object
