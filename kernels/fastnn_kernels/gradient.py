@@ -60,6 +60,8 @@ TILES = -(-PIECE // TALL)  # of a unit's product: each can ask for a sample
 NEAR_BYTES = 1 << 18  # of parameters and state, which a core's second cache holds beside all else
 BLOCKS = 8  # of groups of rows, which a worker has of a panel where others may help it
 WORTH_PACKING = 4  # units that read a panel of deltas, or a group's inputs, from which on copying it together pays
+WORTH_PACKING_LONG = 12 // TILES  # such units where a panel has LONG rows: its scattered lines fill the first cache
+LONG = 512
 
 
 class Pass(NamedTuple):
@@ -316,7 +318,7 @@ def _block(work, one, block, is_packed, unit):
     """
     layer, begin, end, p = block.layer, block.begin, block.end, block.panel
     panel, (_, groups) = 2 * lanes(work.params), pieces.groups(work, layer)
-    packs = min(groups, end - begin) >= WORTH_PACKING
+    packs = min(groups, end - begin) >= (WORTH_PACKING_LONG if one.rows > LONG else WORTH_PACKING)
     slot = 0 if packs else p - block.last_panel
     for q in range(p, block.last_panel):
         if packs and not is_packed:

@@ -19,6 +19,7 @@ from helpers import (
 
 import fastnn as fn
 from fastnn import division
+from fastnn_kernels import gradient, machine
 from fastnn_kernels import reference as ref
 
 HIDDEN = {
@@ -149,6 +150,19 @@ def test_batches_longer_than_a_pass(dtype, threads, monkeypatch, rng):
     monkeypatch.setattr(division, "PASS_ROWS", 32)
     net = network(rng, (5, 33, 3), activation="tanh", dtype=dtype)
     weights, X, y = exact(net.weights), data(rng, (101, 5)), data(rng, (101, 3))
+    names = ["tanh", "linear"]
+    bounds = gradient_error(weights, "mse", X, y, ref.feedforward(weights, names, X)[-1][1], dtype)
+    assert_close(net.gradient(X, y, loss="mse"), ref.gradient(weights, names, "mse", X, y), bounds)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_long_panels_of_deltas_for_few_rows_of_weights(dtype, threads, rng):
+    """These are packed, and shorter ones are not."""
+    groups = gradient.WORTH_PACKING_LONG
+    assert groups <= gradient.WORTH_PACKING
+    sizes, rows = (groups * machine.PIECE, 80, 3), gradient.LONG + 1
+    net = network(rng, sizes, activation="tanh", dtype=dtype)
+    weights, X, y = exact(net.weights), data(rng, (rows, sizes[0])), data(rng, (rows, 3))
     names = ["tanh", "linear"]
     bounds = gradient_error(weights, "mse", X, y, ref.feedforward(weights, names, X)[-1][1], dtype)
     assert_close(net.gradient(X, y, loss="mse"), ref.gradient(weights, names, "mse", X, y), bounds)
