@@ -60,8 +60,8 @@ TILES = -(-PIECE // TALL)  # of a unit's product: each can ask for a sample
 NEAR_BYTES = 1 << 18  # of parameters and state, which a core's second cache holds beside all else
 BLOCKS = 8  # of groups of rows, which a worker has of a panel where others may help it
 WORTH_PACKING = 4  # units that read a panel of deltas, or a group's inputs, from which on copying it together pays
-WORTH_PACKING_LONG = 12 // TILES  # such units where a panel has LONG rows: its scattered lines fill the first cache
-LONG = 512
+LONG = 512  # rows of a panel of deltas whose scattered lines fill the first cache
+WORTH_PACKING_LONG = 12 // TILES  # units that read a longer one, from which on packing it pays
 
 
 class Pass(NamedTuple):

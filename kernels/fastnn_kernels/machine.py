@@ -76,7 +76,7 @@ TALL = 3 * UNIT  # rows of the tallest tile
 PIECE = 24 if REGISTERS == 16 else 32
 """Rows of weights whose gradient is computed at a time: whole vectors of every dtype.
 
-Four tall tiles; or two and one of two thirds, which loads do not bound where it has 8 rows.
+Four tall tiles with 16 registers, where loads bound a tile of two thirds. With 32, two tall ones and one of two thirds.
 """
 
 

@@ -157,7 +157,7 @@ def test_batches_longer_than_a_pass(dtype, threads, monkeypatch, rng):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_long_panels_of_deltas_for_few_rows_of_weights(dtype, threads, rng):
-    """These are packed, and shorter ones are not."""
+    """As few groups of rows as make packing them worth while; on some processors shorter panels need more."""
     groups = gradient.WORTH_PACKING_LONG
     assert groups <= gradient.WORTH_PACKING
     sizes, rows = (groups * machine.PIECE, 80, 3), gradient.LONG + 1

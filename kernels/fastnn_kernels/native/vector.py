@@ -107,6 +107,7 @@ def choose(builder: ir.IRBuilder, mask, a, b):
 
 
 def _frozen(builder: ir.IRBuilder, value):
+    """LLVM's freeze, for which llvmlite's builder has no method."""
     if isinstance(value, ir.Constant):
         return value
     instruction = Instruction(builder.block, value.type, "freeze", [value])
