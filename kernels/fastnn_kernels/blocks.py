@@ -21,7 +21,7 @@ from fastnn_kernels.native.atomic import load_acquire
 from fastnn_kernels.optimizer import learning_rate
 from fastnn_kernels.passes import Now, gather
 from fastnn_kernels.product import FROM_ROW, FROM_TARGET, FROM_ZERO, product_columns, product_rows
-from fastnn_kernels.stochastic import activate_row, rest_of_step, update_bias
+from fastnn_kernels.stochastic import activate_row, finish, rest_of_step, update_bias
 from fastnn_kernels.team import DECISION, DIVERGED, FLAG, GOES_ON, PROGRESS, STOPPED, decide, meet, raise_flag
 from fastnn_kernels.work import BLOCK, INPUTS, ROWS, SAMPLES, ask_for, at, share
 
@@ -122,11 +122,12 @@ def _steps(work, block, t):
         _correct(work, row, block.gram)
         activate_row(work, 1, row)
         lr = learning_rate(work.constants, t + row + 1)
-        found, finite, value = rest_of_step(work, row, block.start + row, lr)
+        found, finite, value = rest_of_step(work, row, row - 1, block.start + row, lr)
         if not finite:
             return loss, hits, False
         loss += value
         hits += found
+    finish(work, block.rows - 1)
     return loss, hits, True
 
 

@@ -8,10 +8,10 @@ from typing import NamedTuple
 import numpy as np
 
 from fastnn_kernels.jit import kernel
-from fastnn_kernels.layout import DEPTH, WIDTH, A, B, D, W
+from fastnn_kernels.layout import DEPTH, STRIDE, WIDTH, A, B, D, W
 from fastnn_kernels.native import count_true, fill, fma, lanes, load, lowest_one, mask_word, store
 from fastnn_kernels.optimizer import learning_rate
-from fastnn_kernels.stochastic import activate_row, rest_of_step, update_bias
+from fastnn_kernels.stochastic import NONE, activate_row, finish, rest_of_step, update_bias
 from fastnn_kernels.team import DIVERGED, FLAG, GOES_ON, PROGRESS, STOP, STOPPED
 from fastnn_kernels.work import COLUMNS_IN, ask_for_elements, at, sample_at
 
@@ -112,13 +112,14 @@ def _add_outer_pair(inputs, change, w, other):
 
 
 @kernel
-def _first_layer(work, inputs, following, upcoming):
-    """The first layer's weights by `inputs`, then z of the `following` sample, which reads half of the same.
+def _first_layer(work, row, inputs, following, upcoming):
+    """The first layer's weights by `inputs` and what the row's D holds, then the other row's z of the `following` sample.
 
-    Two panels at a time: what has been updated is still near when it is read. Each asks for its share of the inputs at
+    It reads half of the same: two panels at a time, what has been updated is still near. Each asks for its share of the inputs at
     `upcoming`: a random order gives the processor nothing to guess from.
     """
-    z, change = work.space + at(work, 1, A), work.space + at(work, 1, D)
+    stride = at(work, 1, STRIDE)
+    z, change = work.space + (at(work, 1, A) + (1 - row) * stride), work.space + (at(work, 1, D) + row * stride)
     depth, width, panel = at(work, 1, DEPTH), at(work, 1, WIDTH), 2 * lanes(z)
     weight, bias = work.params + at(work, 1, W), work.params + at(work, 1, B)
     part = (work.numbers[COLUMNS_IN] * panel + width - 1) // width
@@ -140,12 +141,13 @@ def _first_layer(work, inputs, following, upcoming):
 def _step(work, position, inputs, following, upcoming, lr):
     """The step of the sample at a position of the order, whose z is in A; leaves that of the `following` one there.
 
-    Returns (loss, hits, finite).
+    Samples take turns in two rows. Returns (loss, hits, finite).
     """
-    activate_row(work, 1, 0)
-    hits, finite, loss = rest_of_step(work, 0, position, lr)
-    update_bias(work, 1, work.space + at(work, 1, D), 0, at(work, 1, WIDTH))
-    _first_layer(work, inputs, following, upcoming)
+    row = position % 2
+    activate_row(work, 1, row)
+    hits, finite, loss = rest_of_step(work, row, 1 - row if position > 0 else NONE, position, lr)
+    update_bias(work, 1, work.space + (at(work, 1, D) + row * at(work, 1, STRIDE)), 0, at(work, 1, WIDTH))
+    _first_layer(work, row, inputs, following, upcoming)
     return loss, hits, finite
 
 
@@ -155,9 +157,11 @@ def epoch(work, count, t):
     loss, hits, numbers = 0.0, 0, work.indices
     others = numbers + (work.numbers[COLUMNS_IN] + lanes(work.X))
     following = _inputs(work, 0, numbers)
-    _first_layer(work, _Sample(work.X, numbers, 0), following, work.X)
+    _first_layer(work, 1, _Sample(work.X, numbers, 0), following, work.X)
     for position in range(count):
         if work.words[STOP]:
+            if position > 0:
+                finish(work, (position - 1) % 2)
             return STOPPED, t, loss, hits
         inputs, numbers, others = following, others, numbers
         following = _inputs(work, min(position + 1, count - 1), numbers)
@@ -170,4 +174,5 @@ def epoch(work, count, t):
         hits += found
         t += 1
         work.words[PROGRESS] += 1
+    finish(work, (count - 1) % 2)
     return GOES_ON, t, loss, hits

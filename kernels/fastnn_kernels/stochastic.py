@@ -9,10 +9,12 @@ cost more than updating both.
 import numpy as np
 
 from fastnn_kernels import activation, dense, output, rowwise
-from fastnn_kernels.jit import kernel
+from fastnn_kernels.jit import inline, kernel
 from fastnn_kernels.layout import ACTIVATION, DEPTH, N_IN, N_OUT, STRIDE, WIDTH, A, B, D, T, W, Z
 from fastnn_kernels.native import fill, first_lanes, fma, lanes, load, select, store
 from fastnn_kernels.work import LAYERS, LOSSES, at
+
+NONE = -1  # no row
 
 
 @kernel
@@ -26,35 +28,58 @@ def transpose_all(work):
             dense.transpose_rows(work, layer, k, min(panel, depth - k), out)
 
 
-@kernel
-def _times_panel(x, n, w, columns, start, out):
-    """out (columns,) = start + x (n,) @ w (n, columns) for one panel; four sums side by side hide the latency."""
-    for j in range(0, columns, lanes(w)):
-        p = w + j
-        s0 = load(start + j)
-        s1 = s2 = s3 = fill(w, 0.0)
+def _panel(updates, multiplies):
+    @inline
+    def row(w, second, factors, x, k, change, other, s, t):
+        """Row k of a panel, its second vector `second` behind the first: w += factor change; returns s, t + x w."""
+        v, u = load(w), load(w + second)
+        if updates:
+            v, u = fma(change, factors[k], v), fma(other, factors[k], u)
+            store(w, v)
+            store(w + second, u)
+        if multiplies:
+            s, t = fma(v, x[k], s), fma(u, x[k], t)
+        return s, t
+
+    @kernel
+    def panel(factors, changes, x, n, w, columns, start, out):
+        """w (n, columns) += factors (n,).T changes (columns,), then out (columns,) = start + x (n,) @ w, in one pass.
+
+        For both vectors of a panel, or twice alike for its only one; four sums side by side hide the latency.
+        """
+        second, zero = columns - lanes(w), fill(w, 0.0)
+        c = d = s0 = s1 = s2 = s3 = t0 = t1 = t2 = t3 = zero
+        if updates:
+            c, d = load(changes), load(changes + second)
+        if multiplies:
+            s0, t0 = load(start), load(start + second)
         whole = n - n % 4
         for k in range(0, whole, 4):
-            s0 = fma(load(p), x[k], s0)
-            s1 = fma(load(p + columns), x[k + 1], s1)
-            s2 = fma(load(p + 2 * columns), x[k + 2], s2)
-            s3 = fma(load(p + 3 * columns), x[k + 3], s3)
-            p = p + 4 * columns
+            s0, t0 = row(w, second, factors, x, k, c, d, s0, t0)
+            s1, t1 = row(w + columns, second, factors, x, k + 1, c, d, s1, t1)
+            s2, t2 = row(w + 2 * columns, second, factors, x, k + 2, c, d, s2, t2)
+            s3, t3 = row(w + 3 * columns, second, factors, x, k + 3, c, d, s3, t3)
+            w = w + 4 * columns
         for k in range(whole, n):
-            s0 = fma(load(p), x[k], s0)
-            p = p + columns
-        store(out + j, (s0 + s1) + (s2 + s3))
+            s0, t0 = row(w, second, factors, x, k, c, d, s0, t0)
+            w = w + columns
+        if multiplies:
+            store(out, (s0 + s1) + (s2 + s3))
+            store(out + second, (t0 + t1) + (t2 + t3))
+
+    return panel
+
+
+_multiply, _update, _update_and_multiply = _panel(False, True), _panel(True, False), _panel(True, True)
 
 
 @kernel
-def _add_outer(x, n, change, w, columns):
-    """w (n, columns) += x.T change for one panel."""
-    for j in range(0, columns, lanes(w)):
-        row = load(change + j)
-        p = w + j
-        for k in range(n):
-            store(p, fma(row, x[k], load(p)))
-            p = p + columns
+def _through_panel(is_pending, factors, changes, x, n, w, columns, start, out):
+    """out = start + x @ w for one panel, behind the update that is pending for it."""
+    if is_pending:
+        _update_and_multiply(factors, changes, x, n, w, columns, start, out)
+    else:
+        _multiply(None, None, x, n, w, columns, start, out)
 
 
 @kernel
@@ -74,34 +99,36 @@ def activate_row(work, layer, row):
 
 
 @kernel
-def _feed_row(work, layer, row):
-    below = layer - 1
-    x = work.space + (at(work, below, A) + row * at(work, below, STRIDE))
-    z = work.space + (at(work, layer, A) + row * at(work, layer, STRIDE))
-    n_in, depth, width = at(work, layer, N_IN), at(work, layer, DEPTH), at(work, layer, WIDTH)
-    panel = 2 * lanes(z)
-    for column in range(0, width, panel):
-        columns = min(panel, width - column)
-        bias = work.params + (at(work, layer, B) + column)
-        _times_panel(x, n_in, work.params + (at(work, layer, W) + column * depth), columns, bias, z + column)
+def _row(work, layer, column, row):
+    """A row of the layer's A, D or Z."""
+    return work.space + (at(work, layer, column) + row * at(work, layer, STRIDE))
+
+
+@kernel
+def _feed_row(work, layer, row, before):
+    x, z, n_in = _row(work, layer - 1, A, row), _row(work, layer, A, row), at(work, layer, N_IN)
+    a, change = _row(work, layer - 1, A, before), _row(work, layer, D, before)
+    depth, width, panel = at(work, layer, DEPTH), at(work, layer, WIDTH), 2 * lanes(z)
+    weight, bias = work.params + at(work, layer, W), work.params + at(work, layer, B)
+    for j in range(0, width, panel):
+        w, columns = weight + j * depth, min(panel, width - j)
+        _through_panel(before != NONE, a, change + j, x, n_in, w, columns, bias + j, z + j)
     activate_row(work, layer, row)
 
 
 @kernel
-def _delta_row(work, layer, row):
-    above, stride = layer + 1, at(work, layer, STRIDE)
-    d = work.space + (at(work, above, D) + row * at(work, above, STRIDE))
-    dx = work.space + (at(work, layer, D) + row * stride)
-    n_out, depth, width = at(work, above, N_OUT), at(work, above, WIDTH), at(work, layer, WIDTH)
-    panel = 2 * lanes(dx)
-    for j in range(0, width, lanes(dx)):
-        store(dx + j, fill(dx, 0.0))
-    for column in range(0, width, panel):
-        columns = min(panel, width - column)
-        transposed = work.space + (at(work, above, T) + column * depth)
-        _times_panel(d, n_out, transposed, columns, dx + column, dx + column)
-    a, act = work.space + (at(work, layer, Z) + row * stride), at(work, layer, ACTIVATION)
-    activation.delta(act, work.betas[layer], dx, a, 0, 1, width)
+def _delta_row(work, layer, row, before):
+    above, act = layer + 1, at(work, layer, ACTIVATION)
+    d, dx, n_out = _row(work, above, D, row), _row(work, layer, D, row), at(work, above, N_OUT)
+    change, a = _row(work, above, D, before), _row(work, layer, A, before)
+    depth, width, panel = at(work, above, WIDTH), at(work, layer, WIDTH), 2 * lanes(dx)
+    transposed = work.space + at(work, above, T)
+    for k in range(0, width, lanes(dx)):
+        store(dx + k, fill(dx, 0.0))
+    for k in range(0, width, panel):
+        w, columns = transposed + k * depth, min(panel, width - k)
+        _through_panel(before != NONE, change, a + k, d, n_out, w, columns, dx + k, dx + k)
+    activation.delta(act, work.betas[layer], dx, _row(work, layer, Z, row), 0, 1, width)
     if act == activation.CUSTOM:
         rowwise.delta(work, layer, row, row + 1)
 
@@ -115,24 +142,6 @@ def _changes(work, layer, row, lr):
 
 
 @kernel
-def _update_row(work, layer, row):
-    """Both copies of the weights of a layer above the first, the same bits in both, and its bias."""
-    below = layer - 1
-    a = work.space + (at(work, below, A) + row * at(work, below, STRIDE))
-    change = work.space + (at(work, layer, D) + row * at(work, layer, STRIDE))
-    depth, width, panel = at(work, layer, DEPTH), at(work, layer, WIDTH), 2 * lanes(a)
-    for column in range(0, width, panel):
-        columns = min(panel, width - column)
-        weight = work.params + (at(work, layer, W) + column * depth)
-        _add_outer(a, at(work, layer, N_IN), change + column, weight, columns)
-    for k in range(0, depth, panel):
-        rows = min(panel, depth - k)
-        transposed = work.space + (at(work, layer, T) + k * width)
-        _add_outer(change, at(work, layer, N_OUT), a + k, transposed, rows)
-    update_bias(work, layer, change, 0, width)
-
-
-@kernel
 def update_bias(work, layer, change, first, last):
     """b += change, columns first to last."""
     bias = work.params + at(work, layer, B)
@@ -141,19 +150,35 @@ def update_bias(work, layer, change, first, last):
 
 
 @kernel
-def rest_of_step(work, row, position, lr):
+def rest_of_step(work, row, before, position, lr):
     """From the first layer's activations through loss and deltas to the updates of all layers above the first.
 
-    Leaves -lr D of the first layer's row in D.
+    Their weights change when the next row comes through, which reads them anyway, or in `finish`: before is the row
+    whose changes they still lack, or NONE. Leaves -lr D in the row of every layer's D.
     """
     layers = work.numbers[LAYERS]
     for layer in range(2, layers + 1):
-        _feed_row(work, layer, row)
+        _feed_row(work, layer, row, before)
     hits, finite = output.losses(work, row, row + 1, position - row, 1)
     for layer in range(layers - 1, 0, -1):
-        _delta_row(work, layer, row)
+        _delta_row(work, layer, row, before)
     for layer in range(1, layers + 1):
         _changes(work, layer, row, lr)
     for layer in range(2, layers + 1):
-        _update_row(work, layer, row)
+        update_bias(work, layer, _row(work, layer, D, row), 0, at(work, layer, WIDTH))
     return hits, finite, np.float64(work.space[work.numbers[LOSSES] + row])
+
+
+@kernel
+def finish(work, row):
+    """Both copies of the weights of the layers above the first by the changes of a row, the same bits in both."""
+    for layer in range(2, work.numbers[LAYERS] + 1):
+        a, change = _row(work, layer - 1, A, row), _row(work, layer, D, row)
+        depth, width, panel = at(work, layer, DEPTH), at(work, layer, WIDTH), 2 * lanes(a)
+        weight, transposed = work.params + at(work, layer, W), work.space + at(work, layer, T)
+        for j in range(0, width, panel):
+            columns = min(panel, width - j)
+            _update(a, change + j, None, at(work, layer, N_IN), weight + j * depth, columns, None, None)
+        for k in range(0, depth, panel):
+            columns = min(panel, depth - k)
+            _update(change, a + k, None, at(work, layer, N_OUT), transposed + k * width, columns, None, None)
