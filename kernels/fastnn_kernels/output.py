@@ -153,22 +153,27 @@ def _row_loss(work, code, act, beta, z, kept, d, stride, n_out, width, scale):
 
 
 @kernel
-def _losses_of_labels(work, first, last, start, mean_over):
-    """`losses` for the commonest case: softmax and cross-entropy, a class for every sample."""
-    layer, finite, hits = work.numbers[LAYERS], True, 0
+def _loss_of_label(work, row, position, mean_over):
+    """`losses` for one row of the commonest case: softmax and cross-entropy, a class for every sample."""
+    layer = work.numbers[LAYERS]
     n_out, stride = at(work, layer, N_OUT), at(work, layer, STRIDE)
-    z, d = work.space + (at(work, layer, A) + first * stride), work.space + (at(work, layer, D) + first * stride)
-    values, scale = work.space + work.numbers[LOSSES], 1.0 / mean_over
+    z, d = work.space + (at(work, layer, A) + row * stride), work.space + (at(work, layer, D) + row * stride)
+    sample = sample_at(work, position)
+    label, top = np.int64(work.labels[sample]), loss.highest(z, n_out)
+    hit = np.int64(_first_that_is(top, z, n_out) == label)
+    weight = np.float64(work.weights[sample]) if work.numbers[WEIGHTED] else 1.0
+    value = loss.cross_entropy_of(z, d, n_out, label, top, weight / mean_over) * weight
+    work.space[work.numbers[LOSSES] + row] = value
+    return hit, np.isfinite(value)
+
+
+@kernel
+def _losses_of_labels(work, first, last, start, mean_over):
+    hits, finite = 0, True
     for row in range(first, last):
-        sample = sample_at(work, start + row)
-        label, top = np.int64(work.labels[sample]), loss.highest(z, n_out)
-        hits += _first_that_is(top, z, n_out) == label
-        weight = np.float64(work.weights[sample]) if work.numbers[WEIGHTED] else 1.0
-        value = loss.cross_entropy_of(z, d, n_out, label, top, weight * scale) * weight
-        values[row] = value
-        finite = finite and np.isfinite(value)
-        z = z + stride
-        d = d + stride
+        hit, is_finite = _loss_of_label(work, row, start + row, mean_over)
+        hits += hit
+        finite = finite and is_finite
     return hits, finite
 
 
@@ -253,3 +258,11 @@ def losses(work, first, last, start, mean_over):
     if _is_of_one_output(work):
         return _losses_of_one_output(work, first, last, start, mean_over)
     return _all_losses(work, first, last, start, mean_over)
+
+
+@kernel
+def losses_of_row(work, row, position):
+    """`losses` for a step of one sample, the one at a position of the order."""
+    if _is_of_labels(work):
+        return _loss_of_label(work, row, position, 1)
+    return losses(work, row, row + 1, position - row, 1)

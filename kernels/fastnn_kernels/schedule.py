@@ -67,6 +67,8 @@ def factor(constants, first, t):
     """The factor at step t, counted from 1. constants: float64, the nine above from number `first` on."""
     code, steps = constants[first + CODE], constants[first + STEPS]
     warm_up, gamma, every = constants[first + WARM_UP], constants[first + GAMMA], constants[first + EVERY]
+    if code == CONSTANT and warm_up == 0.0:
+        return 1.0
     done = t - 1 - constants[first + FIRST]
     epochs = done / steps
     if epochs < warm_up:

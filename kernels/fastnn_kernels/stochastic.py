@@ -159,7 +159,7 @@ def rest_of_step(work, row, before, position, lr):
     layers = work.numbers[LAYERS]
     for layer in range(2, layers + 1):
         _feed_row(work, layer, row, before)
-    hits, finite = output.losses(work, row, row + 1, position - row, 1)
+    hits, finite = output.losses_of_row(work, row, position)
     for layer in range(layers - 1, 0, -1):
         _delta_row(work, layer, row, before)
     for layer in range(1, layers + 1):
