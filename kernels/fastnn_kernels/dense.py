@@ -9,7 +9,7 @@ room for that.
 """
 
 from fastnn_kernels import activation, noise, norm, rowwise, sample_connect
-from fastnn_kernels.jit import kernel
+from fastnn_kernels.jit import inline, kernel
 from fastnn_kernels.layout import (
     ACTIVATION,
     DEPTH,
@@ -280,7 +280,7 @@ def _narrow_gradient(x, x_stride, rows, d, d_stride, outputs, count, out):
             transpose_block(transposed + i, 2 * n, out + (k + i) * n, n)
 
 
-@kernel
+@inline
 def weight_gradient(x, x_stride, rows, d, d_stride, columns, outputs, count, out, start, ahead):
     """dW of `rows` rows of one panel into `out` (rows, columns).
 

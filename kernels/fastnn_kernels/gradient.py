@@ -15,7 +15,7 @@ from numba import types
 from fastnn_kernels import dense, noise, norm, optimizer, penalty, sample_connect, subnetwork, weight_noise
 from fastnn_kernels import piece as pieces
 from fastnn_kernels.claim import helpers, next_of
-from fastnn_kernels.jit import extra, kernel
+from fastnn_kernels.jit import extra, inline, kernel
 from fastnn_kernels.layout import (
     BATCH_NORM,
     BETA,
@@ -59,9 +59,10 @@ from fastnn_kernels.work import (
 TILES = -(-PIECE // TALL)  # of a unit's product: each can ask for a sample
 NEAR_BYTES = 1 << 18  # of parameters and state, which a core's second cache holds beside all else
 BLOCKS = 8  # of groups of rows, which a worker has of a panel where others may help it
-WORTH_PACKING = 4  # units that read a panel of deltas, or a group's inputs, from which on copying it together pays
-LONG = 512  # rows of a panel of deltas whose scattered lines fill the first cache
-WORTH_PACKING_LONG = 12 // TILES  # units that read a longer one, from which on packing it pays
+SHORT, LONG = 128, 512  # rows whose lines, scattered, leave room in a first cache, and those that fill it
+WORTH_PACKING = 4  # units that read the same rows, from which on copying them together pays
+WORTH_PACKING_SHORT = 8  # where the rows are up to SHORT
+WORTH_PACKING_LONG = 12 // TILES  # where those of deltas are more than LONG
 
 
 class Pass(NamedTuple):
@@ -154,7 +155,7 @@ def _following(work, one, piece):
     return lines, at(work, piece.layer - 1, STRIDE)
 
 
-@kernel
+@inline
 def _ahead(work, one, piece, unit, ends):
     """What the product of a unit is to ask for, its share of the next pass's samples among it.
 
@@ -183,7 +184,7 @@ def _clear_padding(piece, g):
         store(g + i, fill(g, 0.0))
 
 
-@kernel
+@inline
 def _weights(work, one, piece, unit, ends, x, x_stride, d, d_stride):
     """Gradient and update of a unit of work; x: what goes into it, d: the deltas of its panel."""
     layer, column, columns, k, rows = piece.layer, piece.column, piece.columns, piece.row, piece.rows
@@ -232,10 +233,18 @@ def _norm(work, one, layer, column, columns):
 
 
 @kernel
+def _worth_packing(rows, deltas):
+    """How many units are to read a panel of deltas, or what goes into a group, before copying it together pays."""
+    if rows <= SHORT:
+        return WORTH_PACKING_SHORT
+    return WORTH_PACKING_LONG if deltas and rows > LONG else WORTH_PACKING
+
+
+@kernel
 def _inputs(work, one, layer, group, units):
     """What goes into a group of rows of so many units, and the elements from one row of it to the next."""
     x, stride = below(work, layer, one.rank) + group * PIECE, at(work, layer - 1, STRIDE)
-    if units < WORTH_PACKING:
+    if units < _worth_packing(one.rows, False):
         return x, stride
     columns = min(PIECE, at(work, layer, DEPTH) - group * PIECE)
     dense.pack_panel(x, stride, columns, one.rows, one.inputs)
@@ -318,7 +327,7 @@ def _block(work, one, block, is_packed, unit):
     """
     layer, begin, end, p = block.layer, block.begin, block.end, block.panel
     panel, (_, groups) = 2 * lanes(work.params), pieces.groups(work, layer)
-    packs = min(groups, end - begin) >= (WORTH_PACKING_LONG if one.rows > LONG else WORTH_PACKING)
+    packs = min(groups, end - begin) >= _worth_packing(one.rows, True)
     slot = 0 if packs else p - block.last_panel
     for q in range(p, block.last_panel):
         if packs and not is_packed:

@@ -27,7 +27,7 @@ from typing import NamedTuple
 
 from fastnn_kernels import schedule
 from fastnn_kernels.elementary import descended, under_root
-from fastnn_kernels.jit import kernel
+from fastnn_kernels.jit import inline, kernel
 from fastnn_kernels.lines import beside, line, put
 from fastnn_kernels.native import fma, load, maximum
 from fastnn_kernels.schedule import factor
@@ -275,7 +275,7 @@ def shrink(lines, w, by):
         put(lines, w + i, fma(weight, -by, weight))
 
 
-@kernel
+@inline
 def update(code, rates, lines, w, state, size, g):
     """One step of the optimizer; state: the first of its vectors, the next `size` further on."""
     s2 = state + size

@@ -113,10 +113,10 @@ def _add_outer_pair(inputs, change, w, other):
 
 @kernel
 def _first_layer(work, row, inputs, following, upcoming):
-    """The first layer's weights by `inputs` and what the row's D holds, then the other row's z of the `following` sample.
+    """The first layer's weights by `inputs` and the row's D, then z of the `following` sample in the other row.
 
-    It reads half of the same: two panels at a time, what has been updated is still near. Each asks for its share of the inputs at
-    `upcoming`: a random order gives the processor nothing to guess from.
+    It reads half of the same: two panels at a time, what has been updated is still near when it is read. Each asks for
+    its share of the inputs at `upcoming`: a random order gives the processor nothing to guess from.
     """
     stride = at(work, 1, STRIDE)
     z, change = work.space + (at(work, 1, A) + (1 - row) * stride), work.space + (at(work, 1, D) + row * stride)

@@ -13,7 +13,7 @@ from numba import types
 
 from fastnn_kernels import optimizer, penalty, subnetwork
 from fastnn_kernels import piece as pieces
-from fastnn_kernels.jit import extra, kernel
+from fastnn_kernels.jit import extra, inline, kernel
 from fastnn_kernels.lines import line, put, stretch
 from fastnn_kernels.native import fill, fma, lanes, load, maximum, minimum, select, store, sum_lanes
 from fastnn_kernels.native.atomic import store_release
@@ -49,7 +49,7 @@ def _average(lines, average, w, blend):
         put(lines, average + i, fma(load(w + i) - mean, blend, mean))
 
 
-@kernel
+@inline
 def _change(work, rates, lines, offset, g, is_weight):
     """One step for the parameters on the lines from `offset` on, g being their gradient."""
     code, w = work.numbers[OPTIMIZER], work.params + offset
