@@ -5,15 +5,13 @@ A sample's update and the next one's product go together through the panels of W
 
 from typing import NamedTuple
 
-import numpy as np
-
 from fastnn_kernels.jit import kernel
 from fastnn_kernels.layout import DEPTH, STRIDE, WIDTH, A, B, D, W
-from fastnn_kernels.native import count_true, fill, fma, lanes, load, lowest_one, mask_word, store
+from fastnn_kernels.native import fill, fma, lanes, load, mask_word, put_ones, store
 from fastnn_kernels.optimizer import learning_rate
 from fastnn_kernels.stochastic import NONE, activate_row, finish, rest_of_step, update_bias
 from fastnn_kernels.team import DIVERGED, FLAG, GOES_ON, PROGRESS, STOP, STOPPED
-from fastnn_kernels.work import COLUMNS_IN, ask_for_elements, at, sample_at
+from fastnn_kernels.work import COLUMNS_IN, SPARE, ask_for_elements, at, sample_at
 
 
 class _Sample(NamedTuple):
@@ -26,23 +24,16 @@ class _Sample(NamedTuple):
 
 @kernel
 def _not_zero(x, n, numbers):
-    """The numbers k of all x[k] that are not 0, and up to a vector of others behind them; returns how many they are.
+    """The numbers k of all x[k] that are not 0, and up to SPARE others behind them; returns how many they are.
 
-    Half a vector of them is written whatever is not 0 there: a branch for each would be guessed wrong too often.
+    Eight numbers are written at a time, whatever is not 0 there: a branch for each would be guessed wrong too often.
     """
     count, size = 0, lanes(x)
-    half, whole = size // 2, n - n % size
+    whole = n - n % size
     for j in range(0, whole, size):
-        mask = load(x + j) != 0.0
-        here, word = count_true(mask), mask_word(mask) | (np.int64(-1) << size)
-        for i in range(half):
-            numbers[count + i] = j + lowest_one(word)
-            word &= word - 1
-        if here > half:
-            for i in range(half, size):
-                numbers[count + i] = j + lowest_one(word)
-                word &= word - 1
-        count += here
+        word = mask_word(load(x + j) != 0.0)
+        for i in range(0, size, 8):
+            count += put_ones(numbers + count, word >> i & 255, j + i)
     for k in range(whole, n):
         numbers[count] = k
         count += x[k] != 0
@@ -155,7 +146,7 @@ def _step(work, position, inputs, following, upcoming, lr):
 def epoch(work, count, t):
     """One epoch of stochastic steps; returns (state of the run, step reached, sum of losses, hits)."""
     loss, hits, numbers = 0.0, 0, work.indices
-    others = numbers + (work.numbers[COLUMNS_IN] + lanes(work.X))
+    others = numbers + (work.numbers[COLUMNS_IN] + SPARE)
     following = _inputs(work, 0, numbers)
     _first_layer(work, 1, _Sample(work.X, numbers, 0), following, work.X)
     for position in range(count):

@@ -7,7 +7,7 @@ from numba import njit
 
 from fastnn_kernels import machine
 from fastnn_kernels.jit import FLAGS
-from fastnn_kernels.native import address, count_true, load, permute, store, store_where
+from fastnn_kernels.native import address, count_true, load, permute, put_ones, store, store_where
 
 
 @njit(**FLAGS)
@@ -51,3 +51,17 @@ def test_lanes_outside_a_mask_are_not_touched(offset, dtype, rng):
         expected[offset : offset + lanes][stays] = v[stays]
         assert written(v, whole_numbers(np.where(stays, 0, -1), dtype), out, offset) == stays.sum()
         assert out.tobytes() == expected.tobytes()
+
+
+@njit(**FLAGS)
+def placed(byte, first, out):
+    return put_ones(address(out, 0), byte, first)
+
+
+def test_ones_of_every_byte_are_listed():
+    for byte in range(256):
+        places = [2**40 + i for i in range(8) if byte >> i & 1]
+        out = np.full(9, -1)
+        assert placed(byte, 2**40, out) == len(places)
+        assert out[: len(places)].tolist() == places
+        assert out[8] == -1

@@ -9,6 +9,7 @@ from fastnn_kernels.native.across import (
     mask_word,
     max_lanes,
     permute,
+    put_ones,
     sum_lanes,
     transpose,
 )
@@ -88,6 +89,7 @@ __all__ = [
     "polynomial",
     "prefetch_l1",
     "prefetch_l2",
+    "put_ones",
     "restore_denormals",
     "room",
     "select",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from fastnn_kernels import machine
-from fastnn_kernels.native.vector import I32, Mask, Vec, call, native, of
+from fastnn_kernels.native.vector import I32, Mask, Vec, call, native, of, splat
 
 
 def _halves(builder, v, lanes):
@@ -83,6 +84,29 @@ def lowest_one(typingctx, word):
         return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
 
     return types.int64(types.int64), codegen
+
+
+# For each byte its ones, by their places from the lowest: a byte each.
+_ONES = [sum(place << 8 * i for i, place in enumerate(p for p in range(8) if byte >> p & 1)) for byte in range(256)]
+
+
+@intrinsic
+def put_ones(typingctx, numbers, byte, first):
+    """Write to int64 numbers[0 to 7] `first` plus the places of the ones of a byte, ascending; returns how many.
+
+    What it writes behind them is of no use.
+    """
+
+    def codegen(context, builder, sig, args):
+        word, wide = ir.IntType(64), ir.VectorType(ir.IntType(64), 8)
+        table = cgutils.global_constant(builder, "places_of_ones", ir.Constant(ir.ArrayType(word, 256), _ONES))
+        places = builder.load(builder.gep(table, [ir.Constant(word, 0), args[1]]))
+        places = builder.zext(builder.bitcast(places, ir.VectorType(ir.IntType(8), 8)), wide)
+        found = builder.add(places, splat(builder, args[2], 8))
+        builder.store(found, builder.bitcast(args[0], wide.as_pointer())).align = 8
+        return builder.ctpop(args[1])
+
+    return types.int64(numbers, types.int64, types.int64), codegen
 
 
 @intrinsic
