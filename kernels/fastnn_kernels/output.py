@@ -7,7 +7,7 @@ Every other pair applies the activation, takes the loss's derivative and multipl
 import numpy as np
 
 from fastnn_kernels import activation, loss, rowwise
-from fastnn_kernels.jit import kernel
+from fastnn_kernels.jit import inline, kernel
 from fastnn_kernels.layout import ACTIVATION, N_OUT, STRIDE, WIDTH, A, D, Z
 from fastnn_kernels.loss import (
     BINARY_CROSS_ENTROPY,
@@ -260,7 +260,7 @@ def losses(work, first, last, start, mean_over):
     return _all_losses(work, first, last, start, mean_over)
 
 
-@kernel
+@inline
 def losses_of_row(work, row, position):
     """`losses` for a step of one sample, the one at a position of the order."""
     if _is_of_labels(work):

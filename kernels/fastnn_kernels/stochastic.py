@@ -104,7 +104,7 @@ def _row(work, layer, column, row):
     return work.space + (at(work, layer, column) + row * at(work, layer, STRIDE))
 
 
-@kernel
+@inline
 def _feed_row(work, layer, row, before):
     x, z, n_in = _row(work, layer - 1, A, row), _row(work, layer, A, row), at(work, layer, N_IN)
     a, change = _row(work, layer - 1, A, before), _row(work, layer, D, before)
@@ -116,7 +116,7 @@ def _feed_row(work, layer, row, before):
     activate_row(work, layer, row)
 
 
-@kernel
+@inline
 def _delta_row(work, layer, row, before):
     above, act = layer + 1, at(work, layer, ACTIVATION)
     d, dx, n_out = _row(work, above, D, row), _row(work, layer, D, row), at(work, above, N_OUT)
@@ -133,7 +133,7 @@ def _delta_row(work, layer, row, before):
         rowwise.delta(work, layer, row, row + 1)
 
 
-@kernel
+@inline
 def _changes(work, layer, row, lr):
     """D of the row becomes -lr D: what is added to the bias, and times the inputs to the weights."""
     d = work.space + (at(work, layer, D) + row * at(work, layer, STRIDE))
