@@ -58,6 +58,7 @@ from fastnn_kernels.work import (
 
 TILES = -(-PIECE // TALL)  # of a unit's product: each can ask for a sample
 NEAR_BYTES = 1 << 18  # of parameters and state, which a core's second cache holds beside all else
+ASKED = 256  # rows at which products ask for what is wanted next; of those that are not twice as many all
 BLOCKS = 8  # of groups of rows, which a worker has of a panel where others may help it
 SHORT, LONG = 128, 512  # rows whose lines, scattered, leave room in a first cache, and those that fill it
 WORTH_PACKING = 4  # units that read the same rows, from which on copying them together pays
@@ -71,8 +72,9 @@ class Pass(NamedTuple):
     rates: the optimizer's, at this step; rank: the worker's; rows: how many; is_first, is_last: of the batch's passes;
     upcoming: position in the order where the next pass begins; ask_first, ask_last: the rows of that one which this
     worker will gather; units: of its own; tile, inputs, packed: scratch for the gradient of a unit, for what goes into
-    it and for panels of deltas, `slots` of them; updates: whether an update follows each unit's gradient; asks: whether
-    products ask for what is wanted next, soon_step, later_step: by how many elements at a time; t: the step's number.
+    it and for panels of deltas, `slots` of them; updates: whether an update follows each unit's gradient; asked: rows
+    at which products ask for what is wanted next, soon_step, later_step: by how many elements at a time; t: the step's
+    number.
     """
 
     rates: object
@@ -89,7 +91,7 @@ class Pass(NamedTuple):
     packed: object
     slots: object
     updates: object
-    asks: object
+    asked: object
     soon_step: object
     later_step: object
     t: object
@@ -166,14 +168,14 @@ def _ahead(work, one, piece, unit, ends):
     first, last = share(rows, min(unit, one.units), max(one.units, 1))
     position, count = one.upcoming + one.ask_first + first, min(last, rows) - first
     soon = _soon(work, one, piece)
-    if one.asks and not ends and 0 < count <= TILES:
-        return Ahead(True, soon, one.soon_step, 0, _later(work, position, count), one.later_step, 0)
+    if one.asked > 0 and not ends and 0 < count <= TILES:
+        return Ahead(one.asked, soon, one.soon_step, 0, _later(work, position, count), one.later_step, 0)
     for i in range(count):
         ask_for(work, position + i)
     if ends:
         later, step = _following(work, one, piece)
-        return Ahead(one.asks, soon, one.soon_step, 0, later, step, 0)
-    return Ahead(one.asks, soon, one.soon_step, 0, soon, 0, 0)
+        return Ahead(one.asked, soon, one.soon_step, 0, later, step, 0)
+    return Ahead(one.asked, soon, one.soon_step, 0, soon, 0, 0)
 
 
 @kernel
@@ -387,8 +389,9 @@ def _open_pass(work, rank, size, rates, count, is_first, is_last, upcoming, t):
     slots, units = (work.numbers[SCRATCH_SIZE] - PIECE * (panel + rows)) // (panel * rows), _count_own(work, rank, size)
     first, last = _next_pass(work, rank, size, count, upcoming)
     updates = is_first and is_last and rates.clip_norm == 0.0 and work.numbers[OPTIMIZER] != optimizer.NONE
-    asks = _is_far(work) and not subnetwork.is_passing(work)
-    soon, later = PIECE * panel // rows, (work.numbers[COLUMNS_IN] + rows - 1) // rows
+    asked, asks = ASKED if count >= 2 * ASKED else count, _is_far(work) and not subnetwork.is_passing(work)
+    steps = max(asked, 1)
+    soon, later = PIECE * panel // steps, (work.numbers[COLUMNS_IN] + steps - 1) // steps
     return Pass(
         rates,
         rank,
@@ -404,7 +407,7 @@ def _open_pass(work, rank, size, rates, count, is_first, is_last, upcoming, t):
         packed,
         slots,
         updates,
-        asks,
+        asked if asks else 0,
         soon,
         later,
         t,

@@ -10,7 +10,7 @@ from fastnn_kernels import gradient, layout, machine
 from fastnn_kernels import reference as ref
 
 SIZES = [40, 150, 130, 5]  # on no processor do so many columns make fewer than five panels
-ROWS = 36
+ROWS = gradient.SHORT + 8  # so many are packed for few panels
 OPTIMIZERS = {"sgd": fn.SGD(0.01), "momentum": fn.Momentum(0.01), "adam": fn.Adam(0.001), "amsgrad": fn.AMSGrad(0.001)}
 
 
@@ -35,11 +35,11 @@ def test_the_same_bits_with_few_panels_side_by_side(name, dtype, monkeypatch):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("batch", [ROWS, 4])
+@pytest.mark.parametrize("batch", [4, ROWS, 2 * gradient.ASKED + 1])
 def test_products_that_ask_for_what_comes_next_are_those_of_the_oracle(batch, dtype, rng):
     net = fn.MLP(SIZES, activation="tanh", dtype=dtype, seed=1)
     assert net.params.nbytes * 3 > gradient.NEAR_BYTES
-    X, y = data(rng, (2 * ROWS + 3, 40)), data(rng, (2 * ROWS + 3, 5))
+    X, y = data(rng, (2 * batch + 3, 40)), data(rng, (2 * batch + 3, 5))
     batches = [range(i, min(i + batch, len(X))) for i in range(0, len(X), batch)]
     start = exact(net.weights)
 
