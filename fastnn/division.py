@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from fastnn.job import Part, Settings
     from fastnn.network import MLP
 
-PASS_ROWS = 1024  # rows that go through the network at once in training; longer batches go in parts, see pass_rows
+PASS_ROWS = 512  # rows that go through the network at once in training; longer batches go in parts, see pass_rows
 PARTS = 16  # of a batch that is divided for the workers, see division
 PART_ROWS = 128  # rows of a pass through a part: activations that a core's cache holds
 PART_BYTES = 1 << 19  # parameters up to which a core's cache holds them and a gradient beside the activations
