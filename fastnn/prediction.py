@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 # Calibrate these together, on a quiet machine: `fastnn bench --kernels` and the workloads of bench/.
 PRODUCT_SHARE = 0.92  # of the limit, that products reach in their inner loops
 RESULT = 9.0  # an element of a product's result, whatever the length of its sum
-ROW_SHARE = 0.15  # of the limit, that products of a single row reach: they read a weight for every multiplication
+ROW_SHARE = 0.2  # of the limit, that products of a single row reach: they read a weight for every multiplication
 SIMPLE = 12.0  # feed and delta of a hidden element, for activations that are a choice
 SMOOTH = 60.0  # for those with an exponential
 GATHERED = 4.0  # an input element copied
