@@ -58,7 +58,7 @@ from fastnn_kernels.work import (
 
 TILES = -(-PIECE // TALL)  # of a unit's product: each can ask for a sample
 NEAR_BYTES = 1 << 18  # of parameters and state, which a core's second cache holds beside all else
-ASKED = 256  # rows at which products ask for what is wanted next; of those that are not twice as many all
+ASKED = 256  # first rows of a pass, where it has twice as many, at which products ask for what is wanted next
 BLOCKS = 8  # of groups of rows, which a worker has of a panel where others may help it
 SHORT, LONG = 128, 512  # rows whose lines, scattered, leave room in a first cache, and those that fill it
 WORTH_PACKING = 4  # units that read the same rows, from which on copying them together pays

@@ -169,6 +169,7 @@ def _loss_of_label(work, row, position, mean_over):
 
 @kernel
 def _losses_of_labels(work, first, last, start, mean_over):
+    """`losses` for many rows of that case."""
     hits, finite = 0, True
     for row in range(first, last):
         hit, is_finite = _loss_of_label(work, row, start + row, mean_over)

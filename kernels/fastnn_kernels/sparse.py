@@ -6,10 +6,10 @@ A sample's update and the next one's product go together through the panels of W
 from typing import NamedTuple
 
 from fastnn_kernels.jit import kernel
-from fastnn_kernels.layout import DEPTH, STRIDE, WIDTH, A, B, D, W
+from fastnn_kernels.layout import DEPTH, WIDTH, A, B, D, W
 from fastnn_kernels.native import fill, fma, lanes, load, mask_word, put_ones, store
 from fastnn_kernels.optimizer import learning_rate
-from fastnn_kernels.stochastic import NONE, activate_row, finish, rest_of_step, update_bias
+from fastnn_kernels.stochastic import NONE, activate_row, finish, rest_of_step, row_of, update_bias
 from fastnn_kernels.team import DIVERGED, FLAG, GOES_ON, PROGRESS, STOP, STOPPED
 from fastnn_kernels.work import COLUMNS_IN, SPARE, ask_for_elements, at, sample_at
 
@@ -109,8 +109,7 @@ def _first_layer(work, row, inputs, following, upcoming):
     It reads half of the same: two panels at a time, what has been updated is still near when it is read. Each asks for
     its share of the inputs at `upcoming`: a random order gives the processor nothing to guess from.
     """
-    stride = at(work, 1, STRIDE)
-    z, change = work.space + (at(work, 1, A) + (1 - row) * stride), work.space + (at(work, 1, D) + row * stride)
+    z, change = row_of(work, 1, A, 1 - row), row_of(work, 1, D, row)
     depth, width, panel = at(work, 1, DEPTH), at(work, 1, WIDTH), 2 * lanes(z)
     weight, bias = work.params + at(work, 1, W), work.params + at(work, 1, B)
     part = (work.numbers[COLUMNS_IN] * panel + width - 1) // width
@@ -137,7 +136,7 @@ def _step(work, position, inputs, following, upcoming, lr):
     row = position % 2
     activate_row(work, 1, row)
     hits, finite, loss = rest_of_step(work, row, 1 - row if position > 0 else NONE, position, lr)
-    update_bias(work, 1, work.space + (at(work, 1, D) + row * at(work, 1, STRIDE)), 0, at(work, 1, WIDTH))
+    update_bias(work, 1, row_of(work, 1, D, row), 0, at(work, 1, WIDTH))
     _first_layer(work, row, inputs, following, upcoming)
     return loss, hits, finite
 

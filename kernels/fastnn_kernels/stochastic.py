@@ -14,7 +14,13 @@ from fastnn_kernels.layout import ACTIVATION, DEPTH, N_IN, N_OUT, STRIDE, WIDTH,
 from fastnn_kernels.native import fill, first_lanes, fma, lanes, load, select, store
 from fastnn_kernels.work import LAYERS, LOSSES, at
 
-NONE = -1  # no row
+NONE = -1  # no row: what is before row 0
+
+
+@kernel
+def row_of(work, layer, column, row):
+    """A row of the layer's A, D or Z."""
+    return work.space + (at(work, layer, column) + row * at(work, layer, STRIDE))
 
 
 @kernel
@@ -85,7 +91,7 @@ def _through_panel(is_pending, factors, changes, x, n, w, columns, start, out):
 @kernel
 def activate_row(work, layer, row):
     """The activation of a row, in place; its padding becomes 0, since it would reach that of the weights."""
-    a = work.space + (at(work, layer, A) + row * at(work, layer, STRIDE))
+    a = row_of(work, layer, A, row)
     n_out, width, n = at(work, layer, N_OUT), at(work, layer, WIDTH), lanes(a)
     act = at(work, layer, ACTIVATION)
     if layer == work.numbers[LAYERS]:
@@ -98,16 +104,10 @@ def activate_row(work, layer, row):
         store(a + j, select(first_lanes(a, n_out - j), load(a + j), 0.0))
 
 
-@kernel
-def _row(work, layer, column, row):
-    """A row of the layer's A, D or Z."""
-    return work.space + (at(work, layer, column) + row * at(work, layer, STRIDE))
-
-
 @inline
 def _feed_row(work, layer, row, before):
-    x, z, n_in = _row(work, layer - 1, A, row), _row(work, layer, A, row), at(work, layer, N_IN)
-    a, change = _row(work, layer - 1, A, before), _row(work, layer, D, before)
+    x, z, n_in = row_of(work, layer - 1, A, row), row_of(work, layer, A, row), at(work, layer, N_IN)
+    a, change = row_of(work, layer - 1, A, before), row_of(work, layer, D, before)
     depth, width, panel = at(work, layer, DEPTH), at(work, layer, WIDTH), 2 * lanes(z)
     weight, bias = work.params + at(work, layer, W), work.params + at(work, layer, B)
     for j in range(0, width, panel):
@@ -119,8 +119,8 @@ def _feed_row(work, layer, row, before):
 @inline
 def _delta_row(work, layer, row, before):
     above, act = layer + 1, at(work, layer, ACTIVATION)
-    d, dx, n_out = _row(work, above, D, row), _row(work, layer, D, row), at(work, above, N_OUT)
-    change, a = _row(work, above, D, before), _row(work, layer, A, before)
+    d, dx, n_out = row_of(work, above, D, row), row_of(work, layer, D, row), at(work, above, N_OUT)
+    change, a = row_of(work, above, D, before), row_of(work, layer, A, before)
     depth, width, panel = at(work, above, WIDTH), at(work, layer, WIDTH), 2 * lanes(dx)
     transposed = work.space + at(work, above, T)
     for k in range(0, width, lanes(dx)):
@@ -128,7 +128,7 @@ def _delta_row(work, layer, row, before):
     for k in range(0, width, panel):
         w, columns = transposed + k * depth, min(panel, width - k)
         _through_panel(before != NONE, change, a + k, d, n_out, w, columns, dx + k, dx + k)
-    activation.delta(act, work.betas[layer], dx, _row(work, layer, Z, row), 0, 1, width)
+    activation.delta(act, work.betas[layer], dx, row_of(work, layer, Z, row), 0, 1, width)
     if act == activation.CUSTOM:
         rowwise.delta(work, layer, row, row + 1)
 
@@ -136,7 +136,7 @@ def _delta_row(work, layer, row, before):
 @inline
 def _changes(work, layer, row, lr):
     """D of the row becomes -lr D: what is added to the bias, and times the inputs to the weights."""
-    d = work.space + (at(work, layer, D) + row * at(work, layer, STRIDE))
+    d = row_of(work, layer, D, row)
     for j in range(0, at(work, layer, WIDTH), lanes(d)):
         store(d + j, load(d + j) * -lr)
 
@@ -165,7 +165,7 @@ def rest_of_step(work, row, before, position, lr):
     for layer in range(1, layers + 1):
         _changes(work, layer, row, lr)
     for layer in range(2, layers + 1):
-        update_bias(work, layer, _row(work, layer, D, row), 0, at(work, layer, WIDTH))
+        update_bias(work, layer, row_of(work, layer, D, row), 0, at(work, layer, WIDTH))
     return hits, finite, np.float64(work.space[work.numbers[LOSSES] + row])
 
 
@@ -173,7 +173,7 @@ def rest_of_step(work, row, before, position, lr):
 def finish(work, row):
     """Both copies of the weights of the layers above the first by the changes of a row, the same bits in both."""
     for layer in range(2, work.numbers[LAYERS] + 1):
-        a, change = _row(work, layer - 1, A, row), _row(work, layer, D, row)
+        a, change = row_of(work, layer - 1, A, row), row_of(work, layer, D, row)
         depth, width, panel = at(work, layer, DEPTH), at(work, layer, WIDTH), 2 * lanes(a)
         weight, transposed = work.params + at(work, layer, W), work.space + at(work, layer, T)
         for j in range(0, width, panel):
