@@ -122,7 +122,6 @@ def _next_tile_and_panel(x, x_stride, rows, weight, column, depth, width):
     part = depth * columns // ((rows + TALL - 1) // TALL)
     a, b, tile = x + TALL * x_stride, weight + following * depth, TALL * x_stride
     return Ahead(
-        depth,
         (a, a + tile, a + 2 * tile, a + 3 * tile),
         tile // depth,
         AHEAD * tile,
@@ -282,22 +281,21 @@ def _narrow_gradient(x, x_stride, rows, d, d_stride, outputs, count, out):
 
 
 @inline
-def weight_gradient(x, x_stride, rows, d, d_stride, columns, outputs, count, out, start, ahead):
+def weight_gradient(x, x_stride, rows, d, d_stride, columns, outputs, count, out, start, asked, ahead):
     """dW of `rows` rows of one panel into `out` (rows, columns).
 
     x (count, rows): what goes into those rows; d (count, columns): the panel's deltas, of which `outputs` count. Whole
-    vectors of rows are written. ahead: what a product of two vectors of columns asks for, see product.Ahead, at its
-    first steps: a second product does the others.
+    vectors of rows are written. ahead: what a product of two vectors of columns asks for, see product.Ahead, at the
+    first `asked` of its steps: a second product does the others.
     """
     n = lanes(out)
     if columns == n and 4 * outputs <= 3 * n and count >= n and start == FROM_ZERO:
         _narrow_gradient(x, x_stride, rows, d, d_stride, outputs, count, out)
-    elif ahead.steps > 0 and columns > n:
-        steps = ahead.steps
-        product_columns_asking(x, x_stride, d, d_stride, out, columns, steps, rows, start, out, ahead)
-        if steps < count:
-            x, d = x + steps * x_stride, d + steps * d_stride
-            product_columns(x, x_stride, d, d_stride, out, columns, count - steps, rows, columns, FROM_TARGET, out)
+    elif asked > 0 and columns > n:
+        product_columns_asking(x, x_stride, d, d_stride, out, columns, asked, rows, start, out, ahead)
+        if asked < count:
+            x, d = x + asked * x_stride, d + asked * d_stride
+            product_columns(x, x_stride, d, d_stride, out, columns, count - asked, rows, columns, FROM_TARGET, out)
     else:
         product_columns(x, x_stride, d, d_stride, out, columns, count, rows, columns, start, out)
 

@@ -169,13 +169,13 @@ def _ahead(work, one, piece, unit, ends):
     position, count = one.upcoming + one.ask_first + first, min(last, rows) - first
     soon = _soon(work, one, piece)
     if one.asked > 0 and not ends and 0 < count <= TILES:
-        return Ahead(one.asked, soon, one.soon_step, 0, _later(work, position, count), one.later_step, 0)
+        return Ahead(soon, one.soon_step, 0, _later(work, position, count), one.later_step, 0)
     for i in range(count):
         ask_for(work, position + i)
     if ends:
         later, step = _following(work, one, piece)
-        return Ahead(one.asked, soon, one.soon_step, 0, later, step, 0)
-    return Ahead(one.asked, soon, one.soon_step, 0, soon, 0, 0)
+        return Ahead(soon, one.soon_step, 0, later, step, 0)
+    return Ahead(soon, one.soon_step, 0, soon, 0, 0)
 
 
 @kernel
@@ -198,7 +198,7 @@ def _weights(work, one, piece, unit, ends, x, x_stride, d, d_stride):
         sample_connect.gradient(work, layer, k, rows, column, columns, d, d_stride, one, g)
     else:
         outputs, ahead = min(columns, at(work, layer, N_OUT) - column), _ahead(work, one, piece, unit, ends)
-        dense.weight_gradient(x, x_stride, rows, d, d_stride, columns, outputs, one.rows, g, start, ahead)
+        dense.weight_gradient(x, x_stride, rows, d, d_stride, columns, outputs, one.rows, g, start, one.asked, ahead)
         _clear_padding(piece, g)
     if at(work, layer, NOISE) > noise.SAMPLE_CONNECT:
         place = piece.offset - at(work, layer, W)

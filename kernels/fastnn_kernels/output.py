@@ -153,8 +153,8 @@ def _row_loss(work, code, act, beta, z, kept, d, stride, n_out, width, scale):
 
 
 @kernel
-def _loss_of_label(work, row, position, mean_over):
-    """`losses` for one row of the commonest case: softmax and cross-entropy, a class for every sample."""
+def _loss_of_label(work, row, position, scale):
+    """`losses` for one row of the commonest case: softmax, cross-entropy, labels. scale: 1 / mean_over."""
     layer = work.numbers[LAYERS]
     n_out, stride = at(work, layer, N_OUT), at(work, layer, STRIDE)
     z, d = work.space + (at(work, layer, A) + row * stride), work.space + (at(work, layer, D) + row * stride)
@@ -162,7 +162,7 @@ def _loss_of_label(work, row, position, mean_over):
     label, top = np.int64(work.labels[sample]), loss.highest(z, n_out)
     hit = np.int64(_first_that_is(top, z, n_out) == label)
     weight = np.float64(work.weights[sample]) if work.numbers[WEIGHTED] else 1.0
-    value = loss.cross_entropy_of(z, d, n_out, label, top, weight / mean_over) * weight
+    value = loss.cross_entropy_of(z, d, n_out, label, top, weight * scale) * weight
     work.space[work.numbers[LOSSES] + row] = value
     return hit, np.isfinite(value)
 
@@ -170,9 +170,9 @@ def _loss_of_label(work, row, position, mean_over):
 @kernel
 def _losses_of_labels(work, first, last, start, mean_over):
     """`losses` for many rows of that case."""
-    hits, finite = 0, True
+    hits, finite, scale = 0, True, 1.0 / mean_over
     for row in range(first, last):
-        hit, is_finite = _loss_of_label(work, row, start + row, mean_over)
+        hit, is_finite = _loss_of_label(work, row, start + row, scale)
         hits += hit
         finite = finite and is_finite
     return hits, finite
@@ -265,5 +265,5 @@ def losses(work, first, last, start, mean_over):
 def losses_of_row(work, row, position):
     """`losses` for a step of one sample, the one at a position of the order."""
     if _is_of_labels(work):
-        return _loss_of_label(work, row, position, 1)
+        return _loss_of_label(work, row, position, 1.0)
     return losses(work, row, row + 1, position - row, 1)

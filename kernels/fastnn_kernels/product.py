@@ -36,13 +36,11 @@ PER_BASE = 3  # rows that are addressed from one pointer: base, base + stride, b
 class Ahead(NamedTuple):
     """What a product asks for, so that memory and arithmetic run side by side: a line of each at every step of its sum.
 
-    steps: of every sum, from its first on, at which it is to be asked; 0: never. soon, later: pointers to what is to be
-    brought into the first cache and into the second, AHEAD each, for one tile after the other, or that of one tile. In
-    elements: soon_step, later_step from one step to the next, soon_turn, later_turn from a tile to the one AHEAD after
-    it.
+    soon, later: pointers to what is to be brought into the first cache and into the second, AHEAD each, for one tile
+    after the other, or that of one tile. In elements: soon_step, later_step from one step to the next, soon_turn,
+    later_turn from a tile to the one AHEAD after it.
     """
 
-    steps: object
     soon: object
     soon_step: object
     soon_turn: object
@@ -107,7 +105,7 @@ def _tiles(by_columns, vectors, asks):
         while rows > 0:
             height = _height(rows)
             if asks:
-                one = Ahead(ahead.steps, soon[0], ahead.soon_step, 0, later[0], ahead.later_step, 0)
+                one = Ahead(soon[0], ahead.soon_step, 0, later[0], ahead.later_step, 0)
                 soon = soon[1], soon[2], soon[3], soon[0] + ahead.soon_turn
                 later = later[1], later[2], later[3], later[0] + ahead.later_turn
             if height == 3:

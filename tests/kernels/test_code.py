@@ -72,7 +72,7 @@ def test_every_tile_stays_in_whole_registers(by_columns, asks, height, vectors, 
 
     def one(a, b, c, depth, stride, a_stride):
         p = address(a, 0)
-        ahead = product.Ahead(depth, p, stride, 0, p, a_stride, 0)
+        ahead = product.Ahead(p, stride, 0, p, a_stride, 0)
         tile(p, a_stride, address(b, 0), stride, address(c, 0), stride, depth, product.FROM_ZERO, p, ahead)
 
     array = {"float32": "f4", "float64": "f8"}[dtype]

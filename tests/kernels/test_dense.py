@@ -25,7 +25,7 @@ def multiply(by_columns, a, a_stride, b, c, c_stride, depth, rows, width, start,
 @njit(**FLAGS)
 def multiply_asking(by_columns, a, a_stride, b, c, c_stride, depth, rows, width, start, first):
     p, q, out, row = address(a, 0), address(b, 0), address(c, 0), address(first, 0)
-    ahead = product.Ahead(depth, (p, q, out, q), 3, 40, (q, p, q, out), 16, 100)
+    ahead = product.Ahead((p, q, out, q), 3, 40, (q, p, q, out), 16, 100)
     if by_columns:
         product.product_columns_asking(p, a_stride, q, width, out, c_stride, depth, rows, start, row, ahead)
     else:
