@@ -176,9 +176,10 @@ import json, os, signal, sys, threading, time
 import numpy as np
 import fastnn as fn
 
-batch_size, threads, per = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+batch_size, threads, per, zeros = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], float(sys.argv[4])
 random = np.random.default_rng(0)
 X, y = random.normal(size=(5000, 20)).astype(np.float32), random.integers(0, 2, 5000)
+X[random.random(X.shape) < zeros] = 0.0
 options = {"optimizer": "sgd", "batch_size": batch_size, "shuffle": False, "progress": False}
 dropout = None if per == "none" else fn.Dropout(0.5, per)
 new = lambda: fn.MLP([20, 40, 2], output="softmax", dropout=dropout)
@@ -205,11 +206,18 @@ print(json.dumps({"same": same, "steps": state.steps, "left": left, "seconds": s
 
 
 @pytest.mark.parametrize(
-    ("batch_size", "threads", "dropout_per"),
-    [(50, 2, "none"), (1, 1, "none"), (50, 2, "sample"), (50, 2, "batch"), (50, 2, "epoch")],
+    ("batch_size", "threads", "dropout_per", "zeros"),
+    [
+        (50, 2, "none", 0.0),
+        (1, 1, "none", 0.0),
+        (1, 1, "none", 0.8),  # steps that skip them
+        (50, 2, "sample", 0.0),
+        (50, 2, "batch", 0.0),
+        (50, 2, "epoch", 0.0),
+    ],
 )
-def test_ctrl_c_stops_after_a_whole_step(batch_size, threads, dropout_per):
-    told = json.loads(python(INTERRUPTED, batch_size, threads, dropout_per).stdout)
+def test_ctrl_c_stops_after_a_whole_step(batch_size, threads, dropout_per, zeros):
+    told = json.loads(python(INTERRUPTED, batch_size, threads, dropout_per, zeros).stdout)
     assert told["same"]
     assert told["steps"] > 0
     assert told["left"] == []
