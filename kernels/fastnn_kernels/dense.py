@@ -39,8 +39,8 @@ from fastnn_kernels.native import (
 from fastnn_kernels.product import (
     AHEAD,
     FROM_ROW,
-    FROM_TARGET,
     FROM_ZERO,
+    STEPS,
     Ahead,
     first_dots,
     product_columns,
@@ -120,13 +120,13 @@ def _next_tile_and_panel(x, x_stride, rows, weight, column, depth, width):
     columns = 2 * lanes(x)
     following = column + columns if column + columns < width else 0
     part = depth * columns // ((rows + TALL - 1) // TALL)
-    a, b, tile = x + TALL * x_stride, weight + following * depth, TALL * x_stride
+    a, b, tile, turns = x + TALL * x_stride, weight + following * depth, TALL * x_stride, (depth + STEPS - 1) // STEPS
     return Ahead(
         (a, a + tile, a + 2 * tile, a + 3 * tile),
-        tile // depth,
+        (tile + turns - 1) // turns,
         AHEAD * tile,
         (b, b + part, b + 2 * part, b + 3 * part),
-        (part + depth - 1) // depth,
+        (part + turns - 1) // turns,
         AHEAD * part,
     )
 
@@ -257,13 +257,29 @@ def delta(work, layer, first, last, now):
 
 
 @kernel
-def pack_panel(d, stride, columns, count, packed):
-    """Copy d (count, columns) into rows that follow each other."""
+def pack(source, stride, columns, count, packed):
+    """Copy (count, columns) into rows that follow each other."""
     for _ in range(count):
-        for j in range(0, columns, lanes(d)):
-            store(packed + j, load(d + j))
-        d = d + stride
+        for j in range(0, columns, lanes(source)):
+            store(packed + j, load(source + j))
+        source = source + stride
         packed = packed + columns
+
+
+@kernel
+def pack_panels(d, stride, width, count, packed):
+    """Copy the panels of d (count, width), each packed, one behind the other. By whole rows, as memory likes it."""
+    n = lanes(d)
+    whole = width // (2 * n) * (2 * n)
+    for row in range(count):
+        panel = packed + row * (2 * n)
+        for j in range(0, whole, 2 * n):
+            store(panel, load(d + j))
+            store(panel + n, load(d + (j + n)))
+            panel = panel + count * (2 * n)
+        if whole < width:
+            store(packed + (whole * count + row * n), load(d + whole))
+        d = d + stride
 
 
 @kernel
@@ -281,21 +297,17 @@ def _narrow_gradient(x, x_stride, rows, d, d_stride, outputs, count, out):
 
 
 @inline
-def weight_gradient(x, x_stride, rows, d, d_stride, columns, outputs, count, out, start, asked, ahead):
+def weight_gradient(x, x_stride, rows, d, d_stride, columns, outputs, count, out, start, asks, ahead):
     """dW of `rows` rows of one panel into `out` (rows, columns).
 
     x (count, rows): what goes into those rows; d (count, columns): the panel's deltas, of which `outputs` count. Whole
-    vectors of rows are written. ahead: what a product of two vectors of columns asks for, see product.Ahead, at the
-    first `asked` of its steps: a second product does the others.
+    vectors of rows are written. ahead: what a product of two vectors of columns asks for where `asks`, see product.py.
     """
     n = lanes(out)
     if columns == n and 4 * outputs <= 3 * n and count >= n and start == FROM_ZERO:
         _narrow_gradient(x, x_stride, rows, d, d_stride, outputs, count, out)
-    elif asked > 0 and columns > n:
-        product_columns_asking(x, x_stride, d, d_stride, out, columns, asked, rows, start, out, ahead)
-        if asked < count:
-            x, d = x + asked * x_stride, d + asked * d_stride
-            product_columns(x, x_stride, d, d_stride, out, columns, count - asked, rows, columns, FROM_TARGET, out)
+    elif asks and columns > n:
+        product_columns_asking(x, x_stride, d, d_stride, out, columns, count, rows, start, out, ahead)
     else:
         product_columns(x, x_stride, d, d_stride, out, columns, count, rows, columns, start, out)
 

@@ -3,7 +3,7 @@
 The unit of work is a group of up to PIECE rows of one panel of a layer's weights. The units of all layers form one
 line, panel by panel, and every worker owns a stretch of it; layers whose panels are divided in the feed, too, have a
 line each, so that it updates about those weights which it reads. Whoever does the first group of a panel does its bias,
-gain and shift. In a stretch the panels of deltas that a cache holds are packed, and go side by side: what goes into a
+gain and shift. In a stretch up to PACKED_BYTES of panels of deltas are packed, and go side by side: what goes into a
 group of rows, scattered over memory, is fetched and packed once for all of them. Where there are many rows, a stretch
 is cut into blocks of groups, which whoever has time takes one by one, see claim.py.
 """
@@ -34,7 +34,7 @@ from fastnn_kernels.layout import (
 )
 from fastnn_kernels.machine import PIECE, TALL, VECTOR_BYTES
 from fastnn_kernels.native import fill, lanes, store
-from fastnn_kernels.product import FROM_TARGET, FROM_ZERO, Ahead
+from fastnn_kernels.product import FROM_TARGET, FROM_ZERO, STEPS, Ahead
 from fastnn_kernels.update import update
 from fastnn_kernels.work import (
     COLUMNS_IN,
@@ -58,12 +58,10 @@ from fastnn_kernels.work import (
 
 TILES = -(-PIECE // TALL)  # of a unit's product: each can ask for a sample
 NEAR_BYTES = 1 << 18  # of parameters and state, which a core's second cache holds beside all else
-ASKED = 256  # first rows of a pass, where it has twice as many, at which products ask for what is wanted next
 BLOCKS = 8  # of groups of rows, which a worker has of a panel where others may help it
-SHORT, LONG = 128, 512  # rows whose lines, scattered, leave room in a first cache, and those that fill it
+SHORT = 128  # rows whose lines, scattered, leave room in a first cache
 WORTH_PACKING = 4  # units that read the same rows, from which on copying them together pays
 WORTH_PACKING_SHORT = 8  # where the rows are up to SHORT
-WORTH_PACKING_LONG = 12 // TILES  # where those of deltas are more than LONG
 
 
 class Pass(NamedTuple):
@@ -72,9 +70,8 @@ class Pass(NamedTuple):
     rates: the optimizer's, at this step; rank: the worker's; rows: how many; is_first, is_last: of the batch's passes;
     upcoming: position in the order where the next pass begins; ask_first, ask_last: the rows of that one which this
     worker will gather; units: of its own; tile, inputs, packed: scratch for the gradient of a unit, for what goes into
-    it and for panels of deltas, `slots` of them; updates: whether an update follows each unit's gradient; asked: rows
-    at which products ask for what is wanted next, soon_step, later_step: by how many elements at a time; t: the step's
-    number.
+    it and for panels of deltas, `slots` of them; updates: whether an update follows each unit's gradient; asks: whether
+    products ask for what is wanted next, soon_step, later_step: by how many elements at a time; t: the step's number.
     """
 
     rates: object
@@ -91,7 +88,7 @@ class Pass(NamedTuple):
     packed: object
     slots: object
     updates: object
-    asked: object
+    asks: object
     soon_step: object
     later_step: object
     t: object
@@ -151,10 +148,16 @@ def _later(work, position, count):
 
 @kernel
 def _following(work, one, piece):
-    """What goes into the next group of rows, a line of each row at a time; elements from one row to the next."""
-    x, n = below(work, piece.layer, one.rank) + (piece.row + PIECE), cache_line(work.space)
-    lines = x, x + min(n, PIECE - 1), x + min(2 * n, PIECE - 1), x + min(3 * n, PIECE - 1)
-    return lines, at(work, piece.layer - 1, STRIDE)
+    """What goes into the next group of rows, a line at a time; elements from one turn of a product's loop to the next.
+
+    Two lines of every row, or where rows have more, those of every row that begins a turn.
+    """
+    x, stride = below(work, piece.layer, one.rank) + (piece.row + PIECE), at(work, piece.layer - 1, STRIDE)
+    n = cache_line(x)
+    if 2 * n >= PIECE:
+        other = x + (STEPS - 1) * stride
+        return (x, x + (PIECE - 1), other, other + (PIECE - 1)), STEPS * stride
+    return (x, x + n, x + min(2 * n, PIECE - 1), x + (PIECE - 1)), STEPS * stride
 
 
 @inline
@@ -168,7 +171,7 @@ def _ahead(work, one, piece, unit, ends):
     first, last = share(rows, min(unit, one.units), max(one.units, 1))
     position, count = one.upcoming + one.ask_first + first, min(last, rows) - first
     soon = _soon(work, one, piece)
-    if one.asked > 0 and not ends and 0 < count <= TILES:
+    if one.asks and not ends and 0 < count <= TILES:
         return Ahead(soon, one.soon_step, 0, _later(work, position, count), one.later_step, 0)
     for i in range(count):
         ask_for(work, position + i)
@@ -198,7 +201,7 @@ def _weights(work, one, piece, unit, ends, x, x_stride, d, d_stride):
         sample_connect.gradient(work, layer, k, rows, column, columns, d, d_stride, one, g)
     else:
         outputs, ahead = min(columns, at(work, layer, N_OUT) - column), _ahead(work, one, piece, unit, ends)
-        dense.weight_gradient(x, x_stride, rows, d, d_stride, columns, outputs, one.rows, g, start, one.asked, ahead)
+        dense.weight_gradient(x, x_stride, rows, d, d_stride, columns, outputs, one.rows, g, start, one.asks, ahead)
         _clear_padding(piece, g)
     if at(work, layer, NOISE) > noise.SAMPLE_CONNECT:
         place = piece.offset - at(work, layer, W)
@@ -235,21 +238,19 @@ def _norm(work, one, layer, column, columns):
 
 
 @kernel
-def _worth_packing(rows, deltas):
+def _worth_packing(rows):
     """How many units are to read a panel of deltas, or what goes into a group, before copying it together pays."""
-    if rows <= SHORT:
-        return WORTH_PACKING_SHORT
-    return WORTH_PACKING_LONG if deltas and rows > LONG else WORTH_PACKING
+    return WORTH_PACKING_SHORT if rows <= SHORT else WORTH_PACKING
 
 
 @kernel
 def _inputs(work, one, layer, group, units):
     """What goes into a group of rows of so many units, and the elements from one row of it to the next."""
     x, stride = below(work, layer, one.rank) + group * PIECE, at(work, layer - 1, STRIDE)
-    if units < _worth_packing(one.rows, False):
+    if units < _worth_packing(one.rows):
         return x, stride
     columns = min(PIECE, at(work, layer, DEPTH) - group * PIECE)
-    dense.pack_panel(x, stride, columns, one.rows, one.inputs)
+    dense.pack(x, stride, columns, one.rows, one.inputs)
     return one.inputs, columns
 
 
@@ -276,11 +277,10 @@ def _vectors(work, one, layer, column, slot):
 
 
 @kernel
-def _pack(work, one, layer, column, slot):
-    """The deltas of a panel side by side with others."""
-    scattered, stride = _deltas(work, one, layer, column, -1)
-    packed, columns = _deltas(work, one, layer, column, slot)
-    dense.pack_panel(scattered, stride, columns, one.rows, packed)
+def _pack(work, one, layer, first, last):
+    """The deltas of all panels from column first to last side by side."""
+    scattered, stride = _deltas(work, one, layer, first, -1)
+    dense.pack_panels(scattered, stride, min(last, at(work, layer, WIDTH)) - first, one.rows, one.packed)
 
 
 @kernel
@@ -329,11 +329,11 @@ def _block(work, one, block, is_packed, unit):
     """
     layer, begin, end, p = block.layer, block.begin, block.end, block.panel
     panel, (_, groups) = 2 * lanes(work.params), pieces.groups(work, layer)
-    packs = min(groups, end - begin) >= _worth_packing(one.rows, True)
+    packs = min(groups, end - begin) >= _worth_packing(one.rows)
     slot = 0 if packs else p - block.last_panel
+    if packs and not is_packed:
+        _pack(work, one, layer, p * panel, block.last_panel * panel)
     for q in range(p, block.last_panel):
-        if packs and not is_packed:
-            _pack(work, one, layer, q * panel, slot + (q - p))
         if block.group == 0 and begin <= q * groups:
             _vectors(work, one, layer, q * panel, slot + (q - p))
     for group in range(block.group, block.last_group):
@@ -389,9 +389,8 @@ def _open_pass(work, rank, size, rates, count, is_first, is_last, upcoming, t):
     slots, units = (work.numbers[SCRATCH_SIZE] - PIECE * (panel + rows)) // (panel * rows), _count_own(work, rank, size)
     first, last = _next_pass(work, rank, size, count, upcoming)
     updates = is_first and is_last and rates.clip_norm == 0.0 and work.numbers[OPTIMIZER] != optimizer.NONE
-    asked, asks = ASKED if count >= 2 * ASKED else count, _is_far(work) and not subnetwork.is_passing(work)
-    steps = max(asked, 1)
-    soon, later = PIECE * panel // steps, (work.numbers[COLUMNS_IN] + steps - 1) // steps
+    asks, turns = _is_far(work) and not subnetwork.is_passing(work), max(count // STEPS, 1)
+    soon, later = (PIECE * panel + turns - 1) // turns, (work.numbers[COLUMNS_IN] + turns - 1) // turns
     return Pass(
         rates,
         rank,
@@ -407,7 +406,7 @@ def _open_pass(work, rank, size, rates, count, is_first, is_last, upcoming, t):
         packed,
         slots,
         updates,
-        asked if asks else 0,
+        asks,
         soon,
         later,
         t,

@@ -59,7 +59,7 @@ BATCH_STATS = 5  # vectors as wide as the layer: mean, variance, 1 / deviation, 
 LAYER_STATS = 3  # numbers a row: 1 / deviation, and two means of its deltas
 
 ALIGNMENT = 64  # bytes: a cache line
-PACKED_BYTES = 1 << 19  # of panels of deltas that gradient.py has side by side: less than a core's second cache
+PACKED_BYTES = 1 << 21  # of panels of deltas that gradient.py has side by side: read in order, they may lie far away
 
 
 @dataclass(frozen=True)

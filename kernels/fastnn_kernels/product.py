@@ -34,19 +34,20 @@ PER_BASE = 3  # rows that are addressed from one pointer: base, base + stride, b
 
 
 class Ahead(NamedTuple):
-    """What a product asks for, so that memory and arithmetic run side by side: a line of each at every step of its sum.
+    """What a product asks for, so that memory and arithmetic run side by side: a line of each at every turn of a loop
+    that takes STEPS of the sum.
 
     soon, later: pointers to what is to be brought into the first cache and into the second, AHEAD each, for one tile
-    after the other, or that of one tile. In elements: soon_step, later_step from one step to the next, soon_turn,
-    later_turn from a tile to the one AHEAD after it.
+    after the other, or that of one tile. In elements: soon_step, later_step from one turn to the next, soon_tile,
+    later_tile from a tile to the one AHEAD after it.
     """
 
     soon: object
     soon_step: object
-    soon_turn: object
+    soon_tile: object
     later: object
     later_step: object
-    later_turn: object
+    later_tile: object
 
 
 def _tile(by_columns, rows, vectors, asks):
@@ -68,11 +69,10 @@ def _tile(by_columns, rows, vectors, asks):
         bases = tile_bases(a, row_stride, rows, per_base)
         for _ in range(depth // STEPS):
             if asks:
-                for i in range(STEPS):
-                    prefetch_l1(soon + i * ahead.soon_step)
-                    prefetch_l2(later + i * ahead.later_step)
-                soon = soon + STEPS * ahead.soon_step
-                later = later + STEPS * ahead.later_step
+                prefetch_l1(soon)
+                prefetch_l2(later)
+                soon = soon + ahead.soon_step
+                later = later + ahead.later_step
             tile = tile_rank1(tile, bases, row_stride, b, vectors)
             if STEPS == 2:
                 tile = tile_rank1(tile, tile_beside(bases, step), row_stride, b + b_stride, vectors)
@@ -106,8 +106,8 @@ def _tiles(by_columns, vectors, asks):
             height = _height(rows)
             if asks:
                 one = Ahead(soon[0], ahead.soon_step, 0, later[0], ahead.later_step, 0)
-                soon = soon[1], soon[2], soon[3], soon[0] + ahead.soon_turn
-                later = later[1], later[2], later[3], later[0] + ahead.later_turn
+                soon = soon[1], soon[2], soon[3], soon[0] + ahead.soon_tile
+                later = later[1], later[2], later[3], later[0] + ahead.later_tile
             if height == 3:
                 tall(a, a_stride, b, b_stride, c, c_stride, depth, start, first, one)
             elif height == 2:

@@ -35,7 +35,7 @@ def test_the_same_bits_with_few_panels_side_by_side(name, dtype, monkeypatch):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("batch", [4, ROWS, 2 * gradient.ASKED + 1])
+@pytest.mark.parametrize("batch", [4, ROWS, division.PASS_ROWS + 1])
 def test_products_that_ask_for_what_comes_next_are_those_of_the_oracle(batch, dtype, rng):
     net = fn.MLP(SIZES, activation="tanh", dtype=dtype, seed=1)
     assert net.params.nbytes * 3 > gradient.NEAR_BYTES
