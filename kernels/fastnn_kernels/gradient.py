@@ -60,8 +60,9 @@ TILES = -(-PIECE // TALL)  # of a unit's product: each can ask for a sample
 NEAR_BYTES = 1 << 18  # of parameters and state, which a core's second cache holds beside all else
 BLOCKS = 8  # of groups of rows, which a worker has of a panel where others may help it
 SHORT = 128  # rows whose lines, scattered, leave room in a first cache
-WORTH_PACKING = 4  # units that read the same rows, from which on copying them together pays
-WORTH_PACKING_SHORT = 8  # where the rows are up to SHORT
+WORTH_PACKING_SHORT = 8  # units that read the same rows, from which on copying them together pays, up to SHORT rows
+WORTH_PACKING = 4  # where they are more
+WORTH_PACKING_DELTAS = 2  # and of deltas, which are copied by all their panels
 
 
 class Pass(NamedTuple):
@@ -238,16 +239,16 @@ def _norm(work, one, layer, column, columns):
 
 
 @kernel
-def _worth_packing(rows):
-    """How many units are to read a panel of deltas, or what goes into a group, before copying it together pays."""
-    return WORTH_PACKING_SHORT if rows <= SHORT else WORTH_PACKING
+def _worth_packing(rows, units, worth):
+    """Whether copying rows together pays that so many units read; worth: how many make it pay where rows are many."""
+    return units >= (WORTH_PACKING_SHORT if rows <= SHORT else worth)
 
 
 @kernel
 def _inputs(work, one, layer, group, units):
     """What goes into a group of rows of so many units, and the elements from one row of it to the next."""
     x, stride = below(work, layer, one.rank) + group * PIECE, at(work, layer - 1, STRIDE)
-    if units < _worth_packing(one.rows):
+    if not _worth_packing(one.rows, units, WORTH_PACKING):
         return x, stride
     columns = min(PIECE, at(work, layer, DEPTH) - group * PIECE)
     dense.pack(x, stride, columns, one.rows, one.inputs)
@@ -329,7 +330,7 @@ def _block(work, one, block, is_packed, unit):
     """
     layer, begin, end, p = block.layer, block.begin, block.end, block.panel
     panel, (_, groups) = 2 * lanes(work.params), pieces.groups(work, layer)
-    packs = min(groups, end - begin) >= _worth_packing(one.rows)
+    packs = _worth_packing(one.rows, min(groups, end - begin), WORTH_PACKING_DELTAS)
     slot = 0 if packs else p - block.last_panel
     if packs and not is_packed:
         _pack(work, one, layer, p * panel, block.last_panel * panel)

@@ -156,12 +156,9 @@ def test_batches_longer_than_a_pass(dtype, threads, monkeypatch, rng):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_long_panels_of_deltas_for_few_rows_of_weights(dtype, threads, monkeypatch, rng):
-    """As few groups of rows as make packing them worth while; on some processors shorter panels need more."""
-    groups = gradient.WORTH_PACKING_LONG
-    assert groups <= gradient.WORTH_PACKING
-    sizes, rows = (groups * machine.PIECE, 80, 3), gradient.LONG + 1
-    monkeypatch.setattr(division, "PASS_ROWS", rows)  # by themselves only batches with batch normalization are so long
+def test_panels_of_deltas_that_are_packed_for_few_rows_of_weights(dtype, threads, rng):
+    """As few groups of rows as make packing them worth while; in the layer above there are fewer."""
+    sizes, rows = (gradient.WORTH_PACKING_DELTAS * machine.PIECE, machine.PIECE, 3), gradient.SHORT + 1
     net = network(rng, sizes, activation="tanh", dtype=dtype)
     weights, X, y = exact(net.weights), data(rng, (rows, sizes[0])), data(rng, (rows, 3))
     names = ["tanh", "linear"]
