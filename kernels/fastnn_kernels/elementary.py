@@ -14,10 +14,11 @@ from fastnn_kernels.native import (
     bits,
     estimate_inverse_root,
     estimate_reciprocal,
+    estimates_reciprocals,
+    estimates_roots,
     fill,
     fma,
     from_bits,
-    has_estimates,
     is_single,
     maximum,
     minimum,
@@ -228,24 +229,30 @@ def under_root(p, eps_root):
 
     The smallest normal number, which then stands for 0, has a root that is lost beside any eps.
     """
-    return max(eps_root, 1.1754943508222875e-38) if has_estimates(fill(p, 0.0)) else eps_root
+    return max(eps_root, 1.1754943508222875e-38) if estimates_roots(fill(p, 0.0)) else eps_root
 
 
 @kernel
-def descended(w, a, x, scale, shift, eps):
-    """w - a / (sqrt(scale x + shift) + eps) for x >= 0, shift from `under_root`: the quotient to some last places.
-
-    Where the processor estimates roots and reciprocals, one Newton step each is half the time of sqrt and division.
-    """
-    x = fma(x, scale, shift)
-    if has_estimates(x):
+def _root(x):
+    """sqrt(x) for x > 0; where the processor estimates it, one Newton step is half the time."""
+    if estimates_roots(x):
         y = estimate_inverse_root(x)
         root = x * y
-        root = fma(root, fma(root, -0.5 * y, 0.5), root)
-        divisor = root + eps
+        return fma(root, fma(root, -0.5 * y, 0.5), root)
+    return sqrt(x)
+
+
+@kernel
+def descended(w, a, x, shift, eps):
+    """w - a / (sqrt(x + shift) + eps) for x >= 0, shift from `under_root`: the quotient to some last places.
+
+    Where the processor estimates reciprocals, one Newton step leaves the divider to the root.
+    """
+    divisor = _root(x + shift) + eps
+    if estimates_reciprocals(x):
         r = estimate_reciprocal(divisor)
         return fma(-a, fma(r, fma(-divisor, r, 1.0), r), w)
-    return w - a / (sqrt(x) + eps)
+    return w - a / divisor
 
 
 # (sin(x) - x) / x^3 and (cos(x) - 1) / x^2 in powers of x^2, for abs(x) <= pi / 4; float32 does with the last four

@@ -23,6 +23,7 @@ Sources: Polyak 1964; Nesterov 1983 in the one-gradient form of Sutskever et al.
 Tieleman and Hinton 2012; Kingma and Ba 2015; Loshchilov and Hutter 2019; Reddi, Kale and Kumar 2018; Dozat 2016.
 """
 
+import math
 from typing import NamedTuple
 
 from fastnn_kernels import schedule
@@ -67,9 +68,12 @@ CONSTANTS = SCHEDULE + schedule.CONSTANTS
 class Rates(NamedTuple):
     """The constants as they stand at one step.
 
-    rest1, rest2: 1 - beta1 and 1 - beta2, which float32 would lose; correction1: factor on the mean of the gradients,
-    beside lr; correction2: on that of their squares; direct: on the gradient itself; shrink: lr times the decay of the
-    weights; l1: as a gradient, threshold: as soft thresholds; blend: how far the average of the weights moves.
+    rest1, rest2: 1 - beta1 and 1 - beta2, which float32 would lose; correction: factor on the mean of the gradients,
+    beside lr; direct: on the gradient itself; shrink: lr times the decay of the weights; l1: as a gradient, threshold:
+    as soft thresholds; blend: how far the average of the weights moves.
+
+    What corrects the mean of the squares is taken out of the root: all that stands over or beside the root is divided
+    by its root, eps_root by itself.
     """
 
     lr: float
@@ -79,8 +83,7 @@ class Rates(NamedTuple):
     rest2: float
     eps: float
     eps_root: float
-    correction1: float
-    correction2: float
+    correction: float
     direct: float
     shrink: float
     l1: float
@@ -117,14 +120,15 @@ def _nadam_corrections(beta1, decay, t):
 @kernel
 def rates(code, constants, t):
     """The constants at step t, counted from 1."""
-    correction1 = correction2 = 1.0
+    correction = squares = 1.0
     direct = shrink = 0.0
     lr = learning_rate(constants, t)
     if code in (ADAM, ADAMW, AMSGRAD, NADAM):
-        correction1 = 1.0 / (1.0 - constants[BETA1] ** t)
-        correction2 = 1.0 / (1.0 - constants[BETA2] ** t)
+        correction = 1.0 / (1.0 - constants[BETA1] ** t)
+        squares = 1.0 - constants[BETA2] ** t
     if code == NADAM:
-        correction1, direct = _nadam_corrections(constants[BETA1], constants[DECAY], t)
+        correction, direct = _nadam_corrections(constants[BETA1], constants[DECAY], t)
+    root = math.sqrt(squares)
     if code == ADAMW:
         shrink = lr * constants[DECAY]
     l1, threshold, blend = constants[PENALTY_L1], 0.0, 0.0
@@ -138,11 +142,10 @@ def rates(code, constants, t):
         constants[BETA2],
         1.0 - constants[BETA1],
         1.0 - constants[BETA2],
-        constants[EPS],
-        constants[EPS_ROOT],
-        correction1,
-        correction2,
-        direct,
+        constants[EPS] * root,
+        constants[EPS_ROOT] * squares,
+        correction * root,
+        direct * root,
         shrink,
         l1,
         constants[PENALTY_L2],
@@ -201,7 +204,7 @@ def _adagrad(rates, lines, w, s1, g):
         slope = beside(lines, g, k)
         square = fma(slope, slope, load(s1 + i))
         put(lines, s1 + i, square)
-        put(lines, w + i, descended(weight, slope * rates.lr, square, 1.0, shift, rates.eps))
+        put(lines, w + i, descended(weight, slope * rates.lr, square, shift, rates.eps))
 
 
 @kernel
@@ -213,7 +216,7 @@ def _rmsprop(rates, lines, w, s1, g):
         slope = beside(lines, g, k)
         square = fma(load(s1 + i), rates.beta2, slope * slope * rates.rest2)
         put(lines, s1 + i, square)
-        put(lines, w + i, descended(weight, slope * rates.lr, square, 1.0, shift, rates.eps))
+        put(lines, w + i, descended(weight, slope * rates.lr, square, shift, rates.eps))
 
 
 @kernel
@@ -225,7 +228,7 @@ def _moments(rates, slope, mean, square):
 
 @kernel
 def _adam(rates, lines, w, s1, s2, g):
-    rate, shift = rates.lr * rates.correction1, under_root(w, rates.eps_root)
+    rate, shift = rates.lr * rates.correction, under_root(w, rates.eps_root)
     for k in range(lines.total):
         i = line(lines, k)
         weight = load(w + i)
@@ -233,12 +236,12 @@ def _adam(rates, lines, w, s1, s2, g):
         mean, square = _moments(rates, slope, load(s1 + i), load(s2 + i))
         put(lines, s1 + i, mean)
         put(lines, s2 + i, square)
-        put(lines, w + i, descended(weight, mean * rate, square, rates.correction2, shift, rates.eps))
+        put(lines, w + i, descended(weight, mean * rate, square, shift, rates.eps))
 
 
 @kernel
 def _amsgrad(rates, lines, w, s1, s2, s3, g):
-    rate, shift = rates.lr * rates.correction1, under_root(w, rates.eps_root)
+    rate, shift = rates.lr * rates.correction, under_root(w, rates.eps_root)
     for k in range(lines.total):
         i = line(lines, k)
         weight = load(w + i)
@@ -248,12 +251,12 @@ def _amsgrad(rates, lines, w, s1, s2, s3, g):
         put(lines, s1 + i, mean)
         put(lines, s2 + i, square)
         put(lines, s3 + i, most)
-        put(lines, w + i, descended(weight, mean * rate, most, rates.correction2, shift, rates.eps))
+        put(lines, w + i, descended(weight, mean * rate, most, shift, rates.eps))
 
 
 @kernel
 def _nadam(rates, lines, w, s1, s2, g):
-    rate, direct = rates.lr * rates.correction1, rates.lr * rates.direct
+    rate, direct = rates.lr * rates.correction, rates.lr * rates.direct
     shift = under_root(w, rates.eps_root)
     for k in range(lines.total):
         i = line(lines, k)
@@ -263,7 +266,7 @@ def _nadam(rates, lines, w, s1, s2, g):
         put(lines, s1 + i, mean)
         put(lines, s2 + i, square)
         step = fma(slope, direct, mean * rate)
-        put(lines, w + i, descended(weight, step, square, rates.correction2, shift, rates.eps))
+        put(lines, w + i, descended(weight, step, square, shift, rates.eps))
 
 
 @kernel

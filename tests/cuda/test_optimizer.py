@@ -51,8 +51,11 @@ def test_adams_corrections(t, dtype):
     found = rates("adam", constants(), t, dtype)
     eps = float(np.finfo(dtype).eps)
     assert found.lr == pytest.approx(LR, rel=eps)
-    assert found.correction1 == pytest.approx(1 / -math.expm1(t * math.log(0.9)), rel=64 * 2.2e-16 + eps)
-    assert found.correction2 == pytest.approx(1 / -math.expm1(t * math.log(0.999)), rel=4096 * 2.2e-16 + eps)
+    squares, near = -math.expm1(t * math.log(0.999)), 4096 * 2.2e-16 + eps
+    correction = math.sqrt(squares) / -math.expm1(t * math.log(0.9))
+    assert found.correction == pytest.approx(correction, rel=near)
+    assert found.eps == pytest.approx(1e-8 * math.sqrt(squares), rel=near)
+    assert found.eps_root == pytest.approx(1e-6 * squares, rel=near)
     assert (found.direct, found.shrink, found.threshold, found.blend) == (0, 0, 0, 0)
 
 

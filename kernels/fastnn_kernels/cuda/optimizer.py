@@ -52,9 +52,7 @@ def rates(work):
 def stored(work):
     """The Rates that `rates` wrote."""
     r = work.rates
-    return Rates(
-        r[0], r[1], r[2], r[3], r[4], r[5], r[6], r[7], r[8], r[9], r[10], r[11], r[12], r[13], r[14], r[15], r[16]
-    )
+    return Rates(r[0], r[1], r[2], r[3], r[4], r[5], r[6], r[7], r[8], r[9], r[10], r[11], r[12], r[13], r[14], r[15])
 
 
 @device
@@ -114,7 +112,7 @@ def _rmsprop(rates, state, s1, w, g):
 @device
 def _adam(rates, state, s1, s2, w, g):
     mean, square = _mean(rates, state, s1, g), _square(rates, state, s2, g)
-    return w - _divided_by_root(mean * (rates.lr * rates.correction1), square * rates.correction2, rates)
+    return w - _divided_by_root(mean * (rates.lr * rates.correction), square, rates)
 
 
 @device
@@ -123,14 +121,14 @@ def _amsgrad(rates, state, s1, s2, s3, w, g):
     most = state[s3]
     most = most if most > square else square
     state[s3] = most
-    return w - _divided_by_root(mean * (rates.lr * rates.correction1), most * rates.correction2, rates)
+    return w - _divided_by_root(mean * (rates.lr * rates.correction), most, rates)
 
 
 @device
 def _nadam(rates, state, s1, s2, w, g):
     mean, square = _mean(rates, state, s1, g), _square(rates, state, s2, g)
-    step = g * (rates.lr * rates.direct) + mean * (rates.lr * rates.correction1)
-    return w - _divided_by_root(step, square * rates.correction2, rates)
+    step = g * (rates.lr * rates.direct) + mean * (rates.lr * rates.correction)
+    return w - _divided_by_root(step, square, rates)
 
 
 @device

@@ -288,40 +288,42 @@ sqrt = _unary("sqrt")
 absolute = _unary("fabs")
 
 
-def _estimate(name, exact):
-    """An intrinsic function of AVX-512 that estimates to 14 bits; elsewhere the exact value."""
+def _estimate(names, exact):
+    """An instruction of some processors that estimates to 12 or 14 bits, elsewhere the exact value. And whether there
+    is one and it is faster: a compile-time constant.
+
+    names: LLVM's, by the bytes of a vector.
+    """
+
+    def name(vec):
+        fits = machine.IS_X86 and machine.HAS_FMA and vec.dtype == types.float32
+        return names.get(machine.VECTOR_BYTES) if fits else None
 
     @intrinsic
-    def operation(typingctx, v):
+    def estimate(typingctx, v):
         if not isinstance(v, Vec):
             return None
 
         def codegen(context, builder, sig, args):
             kind = native(v)
-            if not _has_estimates(v):
+            if name(v) is None:
                 return exact(builder, args[0], splat(builder, ir.Constant(kind.element, 1.0), v.lanes))
-            mask = ir.Constant(ir.IntType(v.lanes), -1)
-            return call(builder, f"llvm.x86.avx512.{name}.ps.512", kind, [args[0], args[0], mask])
+            masked = [args[0], ir.Constant(ir.IntType(v.lanes), -1)] if machine.VECTOR_BYTES == 64 else []
+            return call(builder, f"llvm.x86.{name(v)}", kind, [args[0], *masked])
 
         return v(v), codegen
 
-    return operation
+    @intrinsic
+    def estimates(typingctx, v):
+        if not isinstance(v, Vec):
+            return None
 
+        def codegen(context, builder, sig, args):
+            return ir.Constant(ir.IntType(1), int(name(v) is not None))
 
-def _has_estimates(vec: Vec) -> bool:
-    return machine.VECTOR_BYTES == 64 and machine.IS_X86 and vec.dtype == types.float32
+        return types.boolean(v), codegen
 
-
-@intrinsic
-def has_estimates(typingctx, v):
-    """Whether estimates are faster than division and root: a compile-time constant."""
-    if not isinstance(v, Vec):
-        return None
-
-    def codegen(context, builder, sig, args):
-        return ir.Constant(ir.IntType(1), int(_has_estimates(v)))
-
-    return types.boolean(v), codegen
+    return estimate, estimates
 
 
 @intrinsic
@@ -340,8 +342,10 @@ def _exact_root(builder, v, one):
     return builder.fdiv(one, call(builder, f"llvm.sqrt.{suffix(v.type)}", v.type, [v]))
 
 
-estimate_reciprocal = _estimate("rcp14", lambda builder, v, one: builder.fdiv(one, v))
-estimate_inverse_root = _estimate("rsqrt14", _exact_root)
+estimate_reciprocal, estimates_reciprocals = _estimate(
+    {32: "avx.rcp.ps.256", 64: "avx512.rcp14.ps.512"}, lambda builder, v, one: builder.fdiv(one, v)
+)
+estimate_inverse_root, estimates_roots = _estimate({64: "avx512.rsqrt14.ps.512"}, _exact_root)
 
 
 def _extreme(symbol):
