@@ -8,6 +8,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from fastnn_kernels import machine
+from fastnn_kernels.native.pointer import opaque
 from fastnn_kernels.native.vector import I32, Mask, Vec, call, native, of, splat
 
 
@@ -166,6 +167,7 @@ def transpose(typingctx, source, source_stride, target, target_stride):
 
     def codegen(context, builder, sig, args):
         source, source_stride, target, target_stride = args
+        source, target = opaque(builder, source), opaque(builder, target)
         rows = [_row(builder, source, source_stride, i, vec) for i in range(vec.lanes)]
         loaded = []
         for at in rows:

@@ -39,6 +39,15 @@ def _index(context, builder, value, from_type):
     return context.cast(builder, value, from_type, types.int64)
 
 
+def opaque(builder, value):
+    """The same LLVM pointer, of which LLVM knows no more.
+
+    Where an address is a row's of several, LLVM would find each row from the last, in a chain of additions, or keep a
+    pointer to every row through the loops around, on the stack.
+    """
+    return builder.asm(ir.FunctionType(value.type, [value.type]), "", "=r,0", [value], side_effect=False)
+
+
 @intrinsic
 def address(typingctx, array, offset):
     """The address of element `offset` of a contiguous array, counted in elements."""

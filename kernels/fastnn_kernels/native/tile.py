@@ -11,6 +11,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from fastnn_kernels.native.pointer import opaque
 from fastnn_kernels.native.vector import multiply_add, native, of, splat
 
 
@@ -94,15 +95,6 @@ def _rows_per_base(rows, bases):
     return -(-rows // bases.count)
 
 
-def _opaque(builder, value):
-    """The same value, of which LLVM knows no more.
-
-    Else it would find each row of a tile from the last, in a chain of additions that takes longer than the products, or
-    keep a pointer to every row, on the stack.
-    """
-    return builder.asm(ir.FunctionType(value.type, [value.type]), "", "=r,0", [value], side_effect=False)
-
-
 def _moved(bases, builder, args):
     bases_value, step = args
     return [builder.gep(builder.extract_value(bases_value, i), [step]) for i in range(bases.count)]
@@ -123,7 +115,7 @@ def tile_next(typingctx, bases, step):
     """All pointers `step` elements further, for the next turn of a loop."""
 
     def codegen(context, builder, sig, args):
-        return cgutils.pack_array(builder, [_opaque(builder, base) for base in _moved(sig.args[0], builder, args)])
+        return cgutils.pack_array(builder, [opaque(builder, base) for base in _moved(sig.args[0], builder, args)])
 
     return bases(bases, types.intp), codegen
 
