@@ -66,7 +66,7 @@ def numbers_of_threads(net: MLP, batch: int, asked: int | None, single: int = 0)
     if asked is not None:
         return (asked,)
     if single:
-        most = 1 if single == SPARSE else _most_threads_of_blocks(net)
+        most = _most_threads_of_single_samples(net)
         return (most, 1) if most > 1 else (1,)
     first = choose_threads(net, batch, None)
     other = 1 if first > 1 else _most_threads(net, batch)
@@ -83,8 +83,8 @@ def _most_threads(net: MLP, batch: int) -> int:
     return max(1, min(machine.processors(), by_work, -(-batch // machine.UNIT)))
 
 
-def _most_threads_of_blocks(net: MLP) -> int:
-    """As many as a block of single samples has work for, and the first layer panels."""
+def _most_threads_of_single_samples(net: MLP) -> int:
+    """As many as a block of them has work for, and the first layer panels."""
     block = pad(net.dtype)
     return min(_most_threads(net, block), -(-net.sizes[1] // (2 * block)))
 

@@ -21,7 +21,7 @@ from fastnn_kernels.native.atomic import load_acquire
 from fastnn_kernels.optimizer import learning_rate
 from fastnn_kernels.passes import Now, gather
 from fastnn_kernels.product import FROM_ROW, FROM_TARGET, FROM_ZERO, product_columns, product_rows
-from fastnn_kernels.stochastic import activate_row, finish, rest_of_step, update_bias
+from fastnn_kernels.stochastic import activate_row, columns_of_first_layer, finish, rest_of_step, update_bias
 from fastnn_kernels.team import DECISION, DIVERGED, FLAG, GOES_ON, PROGRESS, STOPPED, decide, meet, raise_flag
 from fastnn_kernels.work import BLOCK, INPUTS, ROWS, SAMPLES, ask_for, at, share
 
@@ -39,14 +39,6 @@ class _Block(NamedTuple):
     gram: object
     first: int
     last: int
-
-
-@kernel
-def _columns(work, rank, size):
-    """The first layer's columns, first to last, that are a worker's: whole panels."""
-    width, panel = at(work, 1, WIDTH), 2 * lanes(work.space)
-    first, last = share((width + panel - 1) // panel, rank, size)
-    return first * panel, min(last * panel, width)
 
 
 @kernel
@@ -150,7 +142,7 @@ def _update(work, block):
 @kernel
 def epoch(work, rank, size, count, t):
     """One epoch of stochastic steps; returns (state of the run, step reached, rank 0's sum of losses and hits)."""
-    first, last = _columns(work, rank, size)
+    first, last = columns_of_first_layer(work, rank, size)
     loss, hits, following = 0.0, 0, _block(work, rank, 0, first, last)
     _gather(work, rank, size, following, t)
     while following.rows > 0:

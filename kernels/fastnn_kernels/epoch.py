@@ -26,7 +26,6 @@ from fastnn_kernels.step import step
 from fastnn_kernels.team import (
     CLIPPED,
     CLIPPED_STEPS,
-    DECISION,
     DIVERGED,
     END,
     EPOCH,
@@ -140,28 +139,14 @@ def _epoch(work, small, rank, size, count, batch, t, epoch):
 
 
 @kernel
-def _sparse_epoch(work, rank, size, count, t):
-    """sparse.epoch for a team: rank 0 takes all steps."""
-    state, loss, hits = GOES_ON, 0.0, 0
-    if rank == 0:
-        state, t, loss, hits = sparse.epoch(work, count, t)
-        store_release(work.words + DECISION, state)
-    else:
-        t += count
-    if not meet(work.words, size):
-        return STOPPED, t, loss, hits
-    return load_acquire(work.words + DECISION), t, loss, hits
-
-
-@kernel
 def _single_epoch(work, small, rank, size, count, batch, t, epoch):
     """_epoch in steps of one sample, in which all units take part."""
     if work.numbers[STOCHASTIC] == SPARSE:
-        state, t, loss, hits = _sparse_epoch(work, rank, size, count, t)
+        state, t, loss, hits = sparse.epoch(work, rank, size, count, t)
     else:
         state, t, loss, hits = blocks.epoch(work, rank, size, count, t)
-        if not meet(work.words, size):
-            return STOPPED, t, loss
+    if not meet(work.words, size):
+        return STOPPED, t, loss
     fetch_add(work.words + HITS, hits)
     _check_share(work, rank, size)
     if not meet(work.words, size):

@@ -1,16 +1,26 @@
-"""Stochastic descent on data with many zeros, on one thread: row k of W is read and written only where x_k is not 0.
+"""Stochastic descent on data with many zeros: row k of W is read and written only where x_k is not 0.
 
 A sample's update and the next one's product go together through the panels of W: many rows are of both, and still near.
+The workers of a team divide the first layer's panels; rank 0 does the rest of every step, which the others wait for.
 """
 
 from typing import NamedTuple
 
 from fastnn_kernels.jit import kernel
-from fastnn_kernels.layout import DEPTH, WIDTH, A, B, D, W
+from fastnn_kernels.layout import DEPTH, A, B, D, W
 from fastnn_kernels.native import fill, fma, lanes, load, mask_word, put_ones, store
+from fastnn_kernels.native.atomic import load_acquire, store_release
 from fastnn_kernels.optimizer import learning_rate
-from fastnn_kernels.stochastic import NONE, activate_row, finish, rest_of_step, row_of, update_bias
-from fastnn_kernels.team import DIVERGED, FLAG, GOES_ON, PROGRESS, STOP, STOPPED
+from fastnn_kernels.stochastic import (
+    NONE,
+    activate_row,
+    columns_of_first_layer,
+    finish,
+    rest_of_step,
+    row_of,
+    update_bias,
+)
+from fastnn_kernels.team import DECISION, DIVERGED, FLAG, GOES_ON, PROGRESS, STOP, STOPPED, meet
 from fastnn_kernels.work import COLUMNS_IN, SPARE, ask_for_elements, at, sample_at
 
 
@@ -103,66 +113,80 @@ def _add_outer_pair(inputs, change, w, other):
 
 
 @kernel
-def _first_layer(work, row, inputs, following, upcoming):
-    """The first layer's weights by `inputs` and the row's D, then z of the `following` sample in the other row.
+def _first_layer(work, row, inputs, following, upcoming, first, last):
+    """Columns first to last of the first layer's weights by `inputs` and the row's D, then z of the `following` sample
+    in the other row.
 
     It reads half of the same: two panels at a time, what has been updated is still near when it is read. Each asks for
     its share of the inputs at `upcoming`: a random order gives the processor nothing to guess from.
     """
     z, change = row_of(work, 1, A, 1 - row), row_of(work, 1, D, row)
-    depth, width, panel = at(work, 1, DEPTH), at(work, 1, WIDTH), 2 * lanes(z)
+    depth, panel = at(work, 1, DEPTH), 2 * lanes(z)
     weight, bias = work.params + at(work, 1, W), work.params + at(work, 1, B)
-    part = (work.numbers[COLUMNS_IN] * panel + width - 1) // width
-    paired = width // (2 * panel) * 2 * panel
-    for column in range(0, paired, 2 * panel):
+    part = (work.numbers[COLUMNS_IN] * panel + last - first - 1) // max(last - first, 1)
+    paired = first + (last - first) // (2 * panel) * 2 * panel
+    for column in range(first, paired, 2 * panel):
         w, other = weight + column * depth, weight + (column + panel) * depth
-        ask_for_elements(upcoming + column // panel * part, 2 * part)
+        ask_for_elements(upcoming + (column - first) // panel * part, 2 * part)
         _add_outer_pair(inputs, change + column, w, other)
         _times_panel(following, w, panel, bias + column, z + column)
         _times_panel(following, other, panel, bias + (column + panel), z + (column + panel))
-    for column in range(paired, width, panel):
-        columns, w = min(panel, width - column), weight + column * depth
-        ask_for_elements(upcoming + column // panel * part, part)
+    for column in range(paired, last, panel):
+        columns, w = min(panel, last - column), weight + column * depth
+        ask_for_elements(upcoming + (column - first) // panel * part, part)
         _add_outer(inputs, change + column, w, columns)
         _times_panel(following, w, columns, bias + column, z + column)
 
 
 @kernel
-def _step(work, position, inputs, following, upcoming, lr):
-    """The step of the sample at a position of the order, whose z is in A; leaves that of the `following` one there.
+def _rest_of_step(work, position, t):
+    """The step of the sample at a position of the order, t steps before it, but for the first layer's changes.
 
-    Samples take turns in two rows. Returns (loss, hits, finite).
+    Its z is in A: samples take turns in two rows. Returns (loss, hits), both 0 where the team is to leave instead.
     """
-    row = position % 2
+    row, before, words = position % 2, 1 - position % 2 if position > 0 else NONE, work.words
+    if words[STOP]:
+        if before != NONE:
+            finish(work, before)
+        store_release(words + DECISION, STOPPED)
+        return 0.0, 0
     activate_row(work, 1, row)
-    hits, finite, loss = rest_of_step(work, row, 1 - row if position > 0 else NONE, position, lr)
-    update_bias(work, 1, row_of(work, 1, D, row), 0, at(work, 1, WIDTH))
-    _first_layer(work, row, inputs, following, upcoming)
-    return loss, hits, finite
+    hits, finite, loss = rest_of_step(work, row, before, position, learning_rate(work.constants, t + 1))
+    if not finite or words[FLAG]:
+        store_release(words + DECISION, DIVERGED)
+        return 0.0, 0
+    words[PROGRESS] += 1
+    return loss, hits
 
 
 @kernel
-def epoch(work, count, t):
-    """One epoch of stochastic steps; returns (state of the run, step reached, sum of losses, hits)."""
-    loss, hits, numbers = 0.0, 0, work.indices
+def epoch(work, rank, size, count, t):
+    """One epoch of stochastic steps; returns (state of the run, step reached, rank 0's sum of losses and hits)."""
+    loss, hits, (first, last) = 0.0, 0, columns_of_first_layer(work, rank, size)
+    numbers = work.indices + 2 * rank * (work.numbers[COLUMNS_IN] + SPARE)
     others = numbers + (work.numbers[COLUMNS_IN] + SPARE)
     following = _inputs(work, 0, numbers)
-    _first_layer(work, 1, _Sample(work.X, numbers, 0), following, work.X)
+    _first_layer(work, 1, _Sample(work.X, numbers, 0), following, work.X, first, last)
+    if rank == 0:
+        store_release(work.words + DECISION, GOES_ON)
     for position in range(count):
-        if work.words[STOP]:
-            if position > 0:
-                finish(work, (position - 1) % 2)
-            return STOPPED, t, loss, hits
         inputs, numbers, others = following, others, numbers
         following = _inputs(work, min(position + 1, count - 1), numbers)
         upcoming = work.X + sample_at(work, min(position + 2, count - 1)) * work.numbers[COLUMNS_IN]
-        lr = learning_rate(work.constants, t + 1)
-        value, found, finite = _step(work, position, inputs, following, upcoming, lr)
-        if not finite or work.words[FLAG]:
-            return DIVERGED, t, loss, hits
-        loss += value
-        hits += found
+        if not meet(work.words, size):
+            return STOPPED, t, loss, hits
+        if rank == 0:
+            value, found = _rest_of_step(work, position, t)
+            loss += value
+            hits += found
+        if not meet(work.words, size):
+            return STOPPED, t, loss, hits
+        state = load_acquire(work.words + DECISION)
+        if state != GOES_ON:
+            return state, t, loss, hits
+        update_bias(work, 1, row_of(work, 1, D, position % 2), first, last)
+        _first_layer(work, position % 2, inputs, following, upcoming, first, last)
         t += 1
-        work.words[PROGRESS] += 1
-    finish(work, (count - 1) % 2)
+    if rank == 0:
+        finish(work, (count - 1) % 2)
     return GOES_ON, t, loss, hits

@@ -12,7 +12,7 @@ from fastnn_kernels import activation, dense, output, rowwise
 from fastnn_kernels.jit import inline, kernel
 from fastnn_kernels.layout import ACTIVATION, DEPTH, N_IN, N_OUT, STRIDE, WIDTH, A, B, D, T, W, Z
 from fastnn_kernels.native import fill, first_lanes, fma, lanes, load, select, store
-from fastnn_kernels.work import LAYERS, LOSSES, at
+from fastnn_kernels.work import LAYERS, LOSSES, at, share
 
 NONE = -1  # no row: what is before row 0
 
@@ -21,6 +21,14 @@ NONE = -1  # no row: what is before row 0
 def row_of(work, layer, column, row):
     """A row of the layer's A, D or Z."""
     return work.space + (at(work, layer, column) + row * at(work, layer, STRIDE))
+
+
+@kernel
+def columns_of_first_layer(work, rank, size):
+    """Those, first to last, that are a worker's: whole panels."""
+    width, panel = at(work, 1, WIDTH), 2 * lanes(work.space)
+    first, last = share((width + panel - 1) // panel, rank, size)
+    return first * panel, min(last * panel, width)
 
 
 @kernel

@@ -145,8 +145,8 @@ class Watch(fn.Callback):
 
 
 @pytest.mark.parametrize("inputs", [1, 20], ids=["dense", "sparse"])
-@pytest.mark.parametrize("batch_size", [1, 16])
-def test_training_that_gets_there_later_leaves_the_last_good_weights(batch_size, inputs):
+@pytest.mark.parametrize(("batch_size", "threads"), [(1, 1), (1, 2), (16, 1)])
+def test_training_that_gets_there_later_leaves_the_last_good_weights(batch_size, threads, inputs):
     """yhat falls from 8 by a little in every step, to where the loss raises: not more than some tens of steps ago."""
 
     def half_square(yhat, y):
@@ -157,7 +157,7 @@ def test_training_that_gets_there_later_leaves_the_last_good_weights(batch_size,
     loss = fn.CustomLoss(half_square, lambda yhat, y: yhat)
     X, watch = np.eye(1, inputs).repeat(16, axis=0), Watch()
     net, twin = (fn.MLP([inputs, 1], dtype="float64") for _ in range(2))
-    options = {"optimizer": fn.SGD(1e-3), "batch_size": batch_size, **QUIET}
+    options = {"optimizer": fn.SGD(1e-3), "batch_size": batch_size, "threads": threads, **QUIET}
     for one in (net, twin):
         one.set_weights([(np.full((inputs, 1), 8.0), np.zeros(1))])
     with pytest.raises(fn.FunctionError) as caught:

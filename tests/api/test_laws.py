@@ -30,11 +30,19 @@ def assert_same_runs(nets, histories):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
-    ("optimizer", "batch_size", "penalty"),
-    [("sgd", 1, None), ("adam", 1, None), ("sgd", 7, fn.L1(0.1)), ("momentum", 64, None), ("adam", "full", fn.L2(0.1))],
+    ("optimizer", "batch_size", "penalty", "zeros"),
+    [
+        ("sgd", 1, None, 0.0),
+        ("sgd", 1, None, 0.8),
+        ("adam", 1, None, 0.0),
+        ("sgd", 7, fn.L1(0.1), 0.0),
+        ("momentum", 64, None, 0.0),
+        ("adam", "full", fn.L2(0.1), 0.0),
+    ],
 )
-def test_any_number_of_threads_gives_the_same_bits(optimizer, batch_size, penalty, dtype, rng):
+def test_any_number_of_threads_gives_the_same_bits(optimizer, batch_size, penalty, zeros, dtype, rng):
     X, y = labelled(rng, 201)
+    X[rng.random(X.shape) < zeros] = 0.0
     nets = [new(dtype=dtype) for _ in range(3)]
     options = {"optimizer": optimizer, "batch_size": batch_size, "penalty": penalty, "epochs": 3, "validation": 0.2}
     histories = [net.fit(X, y, threads=i, **options, **QUIET) for i, net in enumerate(nets, start=1)]

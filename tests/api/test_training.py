@@ -43,12 +43,14 @@ def test_the_last_short_batch_is_averaged_over_its_own_length(batch_size, dtype,
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("zeros", [0.0, 0.65, 0.9], ids=["dense", "half sparse", "sparse"])
 @pytest.mark.parametrize("sizes", [SIZES, (5, 3), (53, 40, 3), (53, 100, 3)], ids=str)
-def test_stochastic_steps(sizes, zeros, dtype, rng, monkeypatch):
+@pytest.mark.parametrize("threads", [1, 2, 7])
+def test_stochastic_steps(threads, sizes, zeros, dtype, rng, monkeypatch):
     monkeypatch.setitem(globals(), "ACTIVATIONS", ["tanh"] * (len(sizes) - 2) + ["linear"])
     net = network(rng, sizes, activation="tanh", dtype=dtype)
     X, y = data(rng, (45, sizes[0])) * (rng.random((45, sizes[0])) >= zeros), data(rng, (45, 3))
     batches = [[i] for i in range(45)] * 2
-    assert_trains_as_the_oracle(net, X, y, batches, rng, {"lr": 0.05}, batch_size=1, epochs=2, shuffle=False)
+    options = {"batch_size": 1, "epochs": 2, "shuffle": False, "threads": threads}
+    assert_trains_as_the_oracle(net, X, y, batches, rng, {"lr": 0.05}, **options)
 
 
 @pytest.mark.parametrize("batch_size", [1, 8])
