@@ -94,8 +94,14 @@ def agreed(words):
 
 
 def new_words(size: int = 1) -> np.ndarray:
-    """The words that `size` threads share, all 0."""
-    return np.zeros(CLAIMS + size * SPACING, np.int64)
+    """The words that `size` threads share, all 0, on cache lines of their own.
+
+    Beside something that is read in every step, a word that is written there would make each reader wait for the line.
+    """
+    count = CLAIMS + size * SPACING
+    raw = np.zeros(count + SPACING, np.int64)
+    start = -raw.ctypes.data // raw.itemsize % SPACING
+    return raw[start : start + count]
 
 
 class _Call:

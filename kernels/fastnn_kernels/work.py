@@ -66,7 +66,7 @@ class Arrays(NamedTuple):
     as the optimizer has, and one more where there is an average; space: float, the workspace; X: float (samples, n_in),
     C order; shift, scale: float (n_in,); labels: int32 (samples,) and targets: float (samples, n_out), one of them
     empty; samples: ROW, rows of X that take part; order: ROW, as long, the same array where nothing is shuffled;
-    indices: int64, two lists of n_in numbers and SPARE where steps are of one sample; words: int64, see
+    indices: int64, a thread's two lists of n_in numbers and SPARE where steps skip zeros; words: int64, see
     team.py; loss_constants: float64, see loss.py; weights: float (samples,) where samples have them; norms: float64,
     norm.CONSTANTS per row of the table; running: float, see layout.RUNNING; kept_running: two of it or none; noise:
     float64, noise.CONSTANTS per row of the table; inner: int64, addresses of a small network's Arrays; of a small
