@@ -23,7 +23,8 @@ PASS_ROWS = 512  # rows that go through the network at once in training; longer 
 PARTS = 16  # of a batch that is divided for the workers, see division
 PART_ROWS = 128  # rows of a pass through a part: activations that a core's cache holds
 PART_BYTES = 1 << 19  # parameters up to which a core's cache holds them and a gradient beside the activations
-FLOPS_PER_THREAD = 1.5e6  # a step's work below which one more thread costs more at the barriers than it brings
+FLOPS_PER_THREAD = 1.5e6  # a step's work below which one more thread may cost more at the barriers than it brings
+FLOPS_TO_TRY = 1.5e5  # and below which it surely does
 ROWS_PER_THREAD = 16  # of a small network: with fewer, meeting may cost more than it brings
 CACHED_BYTES = 2 << 20  # parameters up to which a network is small: the caches of the cores hold it
 
@@ -69,7 +70,7 @@ def numbers_of_threads(net: MLP, batch: int, asked: int | None, single: int = 0)
         most = _most_threads_of_single_samples(net)
         return (most, 1) if most > 1 else (1,)
     first = choose_threads(net, batch, None)
-    other = 1 if first > 1 else _most_threads(net, batch)
+    other = 1 if first > 1 else _most_threads(net, batch, FLOPS_TO_TRY)
     return (first, other) if _is_cached(net) and other != first else (first,)
 
 
@@ -77,9 +78,9 @@ def _is_cached(net: MLP) -> bool:
     return net.layout.count * net.dtype.itemsize <= CACHED_BYTES
 
 
-def _most_threads(net: MLP, batch: int) -> int:
-    """As many as have work and rows."""
-    by_work = int(flops_per_sample(net) * batch / FLOPS_PER_THREAD)
+def _most_threads(net: MLP, batch: int, flops: float = FLOPS_PER_THREAD) -> int:
+    """As many as have work, so many flops each, and rows."""
+    by_work = int(flops_per_sample(net) * batch / flops)
     return max(1, min(machine.processors(), by_work, -(-batch // machine.UNIT)))
 
 

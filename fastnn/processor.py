@@ -99,6 +99,7 @@ class Training:
 
     def __enter__(self) -> Training:
         self._teams = {number: self._stack.enter_context(Team(number)) for number in self._crew.numbers}
+        self._crew.start()
         return self
 
     def __exit__(

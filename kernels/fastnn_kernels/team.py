@@ -6,6 +6,7 @@ lines of its own: the starter asks the team to stop at the next step, reads how 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from queue import Empty, SimpleQueue
@@ -123,6 +124,7 @@ class _Call:
         self.gate.put(self.gate.get())  # for the others
         try:
             if self.enter:
+                _spread(rank, len(self.results))
                 self.function(rank, len(self.results), *self.args)
             self.results[rank] = True
         except BaseException as error:
@@ -136,6 +138,20 @@ class _Call:
             with suppress(Empty):
                 self.woken.get(timeout=seconds)
         return None in self.results
+
+
+def _spread(rank: int, size: int) -> None:
+    """Put the calling worker of a team that takes all processors on one of its own; it may be moved again.
+
+    Linux may wake a thread where another one computes, which does not give way, and leave the two there for some tens
+    of milliseconds while a processor is idle.
+    """
+    allowed = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_setaffinity") else []
+    if 1 < len(allowed) <= size:
+        with suppress(OSError):  # the process has just lost it
+            os.sched_setaffinity(0, {allowed[rank % len(allowed)]})
+        with suppress(OSError):
+            os.sched_setaffinity(0, allowed)
 
 
 class Team:

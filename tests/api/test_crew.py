@@ -50,6 +50,22 @@ def test_what_has_become_slow_is_left_at_once_and_taken_again_when_it_is_fast_ag
     assert one.now == 2
 
 
+@pytest.mark.parametrize("epochs", [1, 40])
+def test_first_epochs_of_fits_are_compared_with_each_other_and_others_with_others(epochs):
+    """Two threads are slow at first, then fast: worth it in long fits alone."""
+    one, first, later = Crew((1, 2)), {1: 0.011, 2: 0.02}, {1: 0.01, 2: 0.006}
+    for _ in range(40):
+        one.start()
+        one.ran(1, first[one.now])
+        done = 1
+        while done < epochs:
+            span = min(one.span(epochs), epochs - done)
+            one.ran(span, span * later[one.now])
+            done += span
+    assert one.now == (1 if epochs == 1 else 2)
+    assert set(one._paces) == {(1, True), (2, True)} | ({(1, False), (2, False)} if epochs > 1 else set())
+
+
 def test_nothing_done_tells_nothing():
     one = Crew((1, 2))
     one.ran(0, 5.0)
@@ -77,6 +93,8 @@ def test_other_numbers_only_where_none_was_asked_for_and_the_network_is_small(mo
     assert division.numbers_of_threads(small, 16, None) == (1, 2)
     assert division.numbers_of_threads(small, 32, None) == (2, 1)
     assert division.numbers_of_threads(small, 1, None) == (1,)
+    assert division.numbers_of_threads(fn.MLP([64, 32, 10]), 32, None) == (1, 2)
+    assert division.numbers_of_threads(fn.MLP([64, 32, 10]), 16, None) == (1,)
     assert division.numbers_of_threads(large, 256, None) == (2,)
     assert division.numbers_of_threads(small, 32, 2) == (2,)
 

@@ -1,5 +1,6 @@
 """Threads that meet: the barrier, stopping, failing, and that nobody is left behind."""
 
+import os
 import threading
 import time
 
@@ -195,3 +196,23 @@ def test_poll_is_called_while_the_workers_work():
     start(2, poll)
     assert len(calls) >= 3
     assert calls[2] - calls[0] > 0.1  # sleeping in between: about ten times a second
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="threads cannot be placed on this system")
+@pytest.mark.parametrize(("allowed", "size"), [({3, 5}, 2), ({3, 5}, 3), ({3, 5, 7}, 2), ({3}, 2)])
+def test_a_team_that_takes_all_processors_begins_on_different_ones(allowed, size, monkeypatch):
+    """And is free to be moved again, even where a processor has just gone."""
+    calls, threads = [], []
+
+    def place(_, processors):
+        calls.append((threading.get_ident(), set(processors)))
+        if processors == {5}:
+            raise OSError
+
+    monkeypatch.setattr(team.os, "sched_getaffinity", lambda _: allowed)
+    monkeypatch.setattr(team.os, "sched_setaffinity", place)
+    with Team(size) as workers:
+        workers.run(lambda rank, _: threads.append((rank, threading.get_ident())), new_words())
+    placed = [[processors for one, processors in calls if one == thread] for _, thread in sorted(threads)]
+    takes_all = allowed == {3, 5}
+    assert placed == [[{(3, 5)[rank % 2]}, allowed] if takes_all else [] for rank in range(size)]
