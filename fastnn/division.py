@@ -24,7 +24,7 @@ PARTS = 16  # of a batch that is divided for the workers, see division
 PART_ROWS = 128  # rows of a pass through a part: activations that a core's cache holds
 PART_BYTES = 1 << 19  # parameters up to which a core's cache holds them and a gradient beside the activations
 FLOPS_PER_THREAD = 1.5e6  # a step's work below which one more thread may cost more at the barriers than it brings
-FLOPS_TO_TRY = 1.5e5  # and below which it surely does
+FLOPS_TO_TRY = 1.5e5  # and for each of two, below which the second surely does
 ROWS_PER_THREAD = 16  # of a small network: with fewer, meeting may cost more than it brings
 CACHED_BYTES = 2 << 20  # parameters up to which a network is small: the caches of the cores hold it
 
@@ -69,8 +69,8 @@ def numbers_of_threads(net: MLP, batch: int, asked: int | None, single: int = 0)
     if single:
         most = _most_threads_of_single_samples(net)
         return (most, 1) if most > 1 else (1,)
-    first = choose_threads(net, batch, None)
-    other = 1 if first > 1 else _most_threads(net, batch, FLOPS_TO_TRY)
+    first, most = choose_threads(net, batch, None), _most_threads(net, batch)
+    other = 1 if first > 1 else max(most, min(2, _most_threads(net, batch, FLOPS_TO_TRY)))
     return (first, other) if _is_cached(net) and other != first else (first,)
 
 

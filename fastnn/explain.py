@@ -102,7 +102,7 @@ def _why() -> str:
     return (
         f"one more is worth its meetings from {division.FLOPS_PER_THREAD / 1e6:g} MFLOP a step, and in a network "
         f"of up to {_bytes(division.CACHED_BYTES)} from {division.ROWS_PER_THREAD} samples each; "
-        f"there it is tried from {division.FLOPS_TO_TRY / 1e6:g} MFLOP on"
+        f"there a second is tried from {2 * division.FLOPS_TO_TRY / 1e6:g} MFLOP on"
     )
 
 

@@ -97,6 +97,9 @@ def test_other_numbers_only_where_none_was_asked_for_and_the_network_is_small(mo
     assert division.numbers_of_threads(fn.MLP([64, 32, 10]), 16, None) == (1,)
     assert division.numbers_of_threads(large, 256, None) == (2,)
     assert division.numbers_of_threads(small, 32, 2) == (2,)
+    monkeypatch.setattr(division.machine, "processors", lambda: 16)
+    assert division.numbers_of_threads(fn.MLP([64, 32, 10]), 256, None) == (1, 2)
+    assert division.numbers_of_threads(small, 31, None) == (1, 8)
 
 
 @pytest.mark.parametrize(
