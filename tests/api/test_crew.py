@@ -106,7 +106,7 @@ def test_other_numbers_only_where_none_was_asked_for_and_the_network_is_small(mo
     ("sizes", "zeros", "expected"),
     [
         ((784, 256, 10), 0.0, (IN_BLOCKS, (2, 1))),
-        ((784, 128, 10), 0.9, (SPARSE, (2, 1))),
+        ((784, 256, 10), 0.9, (SPARSE, (2, 1))),
         ((64, 32, 10), 0.9, (SPARSE, (1,))),
         ((784, 8, 10), 0.0, (IN_BLOCKS, (1,))),  # a panel for one thread
         ((64, 32, 10), 0.0, (IN_BLOCKS, (1,))),  # too little work for two
