@@ -24,7 +24,7 @@ PARTS = 16  # of a batch that is divided for the workers, see division
 PART_ROWS = 128  # rows of a pass through a part: activations that a core's cache holds
 PART_BYTES = 1 << 19  # parameters up to which a core's cache holds them and a gradient beside the activations
 FLOPS_PER_THREAD = 1.5e6  # a step's work below which one more thread may cost more at the barriers than it brings
-FLOPS_TO_TRY = 1.5e5  # and for each of two, below which the second surely does
+FLOPS_TO_TRY = 1.5e5  # and for each of two, below which a second is not even tried
 ROWS_PER_THREAD = 16  # of a small network: with fewer, meeting may cost more than it brings
 CACHED_BYTES = 2 << 20  # parameters up to which a network is small: the caches of the cores hold it
 

@@ -95,10 +95,7 @@ def agreed(words):
 
 
 def new_words(size: int = 1) -> np.ndarray:
-    """The words that `size` threads share, all 0, on cache lines of their own.
-
-    Beside something that is read in every step, a word that is written there would make each reader wait for the line.
-    """
+    """The words that `size` threads share, all 0, on cache lines that hold nothing else."""
     count = CLAIMS + size * SPACING
     raw = np.zeros(count + SPACING, np.int64)
     start = -raw.ctypes.data // raw.itemsize % SPACING
