@@ -26,12 +26,11 @@ from numba import njit, typeof, types
 from numba.core import compiler
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
-from numba.core.typed_passes import AnnotateTypes, InlineOverloads, IRLegalization, NopythonRewrites
 from numba.core.typing.templates import AbstractTemplate, signature
-from numba.core.untyped_passes import InlineClosureLikes, InlineInlinables, LiteralUnroll
 from numba.extending import lower_builtin, typeof_impl
 
 from fastnn_kernels.cache import PackageCache
+from fastnn_kernels.frontend import KernelCompiler, owns_memory
 
 # No fastmath anywhere: NaN must be seen, and the same sums must give the same bits in every function.
 FLAGS = {"nogil": True, "error_model": "numpy", "boundscheck": False}
@@ -111,16 +110,15 @@ class _Lowered:
     """
 
     def __init__(self, function: Callable, args: tuple, force_inline: bool) -> None:
-        target = cpu_target.target_context
-        self.library = target.codegen().create_library(function.__qualname__)
+        self.library = cpu_target.target_context.codegen().create_library(function.__qualname__)
         self.library._optimize_functions = _leave  # the whole is optimized once, at its end
         self.calls: dict[_Lowered, None] = {}
         self._reload_init: dict = {}  # part of what Numba expects of a library
         _by_library[self.library] = self
-        result = _KernelCompiler(
-            cpu_target.typing_context, target, self.library, args, None, _flags(force_inline), {}
-        ).compile_extra(function)
+        result = KernelCompiler(self.library, args, _flags(force_inline)).compile_extra(function)
         self.signature, self.descriptor = result.signature, result.fndesc
+        if owns_memory(self.signature.return_type):
+            raise TypeError(f"{function.__qualname__}: a kernel may take arrays, not return them")
 
     @cached_property
     def _shared_module(self) -> Any:
@@ -142,36 +140,12 @@ def _leave(module: Any) -> None:
     module.data_layout = cpu_target.target_context.codegen()._data_layout
 
 
-class _KernelCompiler(compiler.CompilerBase):
-    """Numba's passes without those for what no kernel has or wants.
-
-    Closures, array expressions, literal_unroll, overloads and njit functions to be inlined before they are typed,
-    variables that own memory, annotated listings.
-    """
-
-    _NEEDLESS = (
-        InlineClosureLikes,
-        NopythonRewrites,
-        LiteralUnroll,
-        InlineInlinables,
-        InlineOverloads,
-        IRLegalization,
-        AnnotateTypes,
-    )
-
-    def define_pipelines(self) -> list:
-        manager = compiler.DefaultPassBuilder.define_nopython_pipeline(self.state)
-        manager.passes = [one for one in manager.passes if one[0] not in self._NEEDLESS]
-        manager.finalize()
-        return [manager]
-
-
 def _flags(force_inline: bool) -> compiler.Flags:
     flags = compiler.Flags()
     flags.no_compile = True
     flags.no_cpython_wrapper = True
     flags.no_cfunc_wrapper = True
-    flags.nrt = True
+    flags.nrt = False  # kernels count nobody's hold on memory
     flags.error_model = FLAGS["error_model"]
     flags.boundscheck = FLAGS["boundscheck"]
     flags.forceinline = force_inline
