@@ -5,8 +5,8 @@ and depth are n_out and n_in rounded up to PAD. The last panel is one vector wid
 Behind the panels lies the bias, width long; behind it gain and shift of the layer's normalization, where it has one.
 For steps of one sample the workspace also holds, from the second layer on, the transposed panels,
 [width of n_in / NR][width of n_out][NR]; larger steps transpose what they read into a thread's scratch. Activations and
-deltas are row-major (rows, width), their row stride never a multiple of 2048 bytes: the rows of a tile would share one
-set of the cache.
+deltas are row-major (rows, width), their row stride never a multiple of 512 bytes: rows would share few sets of the
+cache.
 
 Padding is zero where parameters lie, and stays zero. Padding of activations may hold anything finite.
 
