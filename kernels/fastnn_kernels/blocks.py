@@ -19,11 +19,12 @@ from fastnn_kernels.layout import DEPTH, N_IN, N_OUT, STRIDE, WIDTH, A, B, D, W
 from fastnn_kernels.native import fma, lanes, load, store
 from fastnn_kernels.native.atomic import load_acquire
 from fastnn_kernels.optimizer import learning_rate
+from fastnn_kernels.output import complete
 from fastnn_kernels.passes import Now, gather
 from fastnn_kernels.product import FROM_ROW, FROM_TARGET, FROM_ZERO, product_columns, product_rows
 from fastnn_kernels.stochastic import activate_row, columns_of_first_layer, finish, rest_of_step, update_bias
 from fastnn_kernels.team import DECISION, DIVERGED, FLAG, GOES_ON, PROGRESS, STOPPED, decide, meet, raise_flag
-from fastnn_kernels.work import BLOCK, INPUTS, ROWS, SAMPLES, ask_for, at, share
+from fastnn_kernels.work import BLOCK, INPUTS, LOSSES, ROWS, SAMPLES, ask_for, at, share
 
 
 class _Block(NamedTuple):
@@ -66,7 +67,7 @@ def _make_gram_matrix(work, block):
     for k in range(0, at(work, 0, WIDTH), n):
         for row in range(0, size, n):
             dense.transpose_block(x + (row * stride + k), stride, inputs + (k * size + row), size)
-    product_rows(x, stride, inputs, size, gram, size, at(work, 0, N_OUT), block.rows, size, FROM_ZERO, gram)
+    product_columns(inputs, size, inputs, size, gram, size, at(work, 0, N_OUT), block.rows, size, FROM_ZERO, gram)
     for i in range(0, block.rows * size, n):
         store(gram + i, load(gram + i) + 1.0)
 
@@ -114,13 +115,12 @@ def _steps(work, block, t):
         _correct(work, row, block.gram)
         activate_row(work, 1, row)
         lr = learning_rate(work.constants, t + row + 1)
-        found, finite, value = rest_of_step(work, row, row - 1, block.start + row, lr)
-        if not finite:
-            return loss, hits, False
-        loss += value
-        hits += found
+        hits += rest_of_step(work, row, row - 1, block.start + row, lr)
     finish(work, block.rows - 1)
-    return loss, hits, True
+    finite = complete(work, 0, block.rows, block.start)
+    for row in range(block.rows):
+        loss += work.space[work.numbers[LOSSES] + row]
+    return loss, hits, finite
 
 
 @kernel

@@ -90,9 +90,9 @@ class Parameters:
 class Workspace:
     """Where everything else lies while `rows` rows go through the network on `threads` threads.
 
-    table: the complete layer table; losses: offset of a loss for each row; scratch: offset of the first thread's
-    scratch, scratch_size elements each; block: offset of stochastic.py's scratch; inputs: elements from one copy of
-    the input rows to the next one, 0 where there is one; count: elements of the workspace.
+    table: the complete layer table; losses: offset of a loss for each row, then of what each is computed from; scratch:
+    offset of the first thread's scratch, scratch_size elements each; block: offset of stochastic.py's scratch; inputs:
+    elements from one copy of the input rows to the next one, 0 where there is one; count: elements of the workspace.
     """
 
     table: np.ndarray
@@ -210,7 +210,7 @@ def workspace(
         if has_noise:
             row[NOISY], row[FACTORS] = count, _aligned(count + row[WIDTH] * (row[DEPTH] + 1), dtype)
             count = _aligned(row[FACTORS] + row[WIDTH] * row[DEPTH], dtype)
-    losses, count = count, _aligned(count + rows, dtype)
+    losses, count = count, _aligned(count + 2 * rows, dtype)
     scratch_size = _scratch_size(table, rows, packed, dtype) if backwards else _feed_scratch(table, dtype)
     scratch, count = count, count + threads * scratch_size
     block, count = count, count + (rows * (table[0, WIDTH] + 2 * rows) if stochastic else 0)

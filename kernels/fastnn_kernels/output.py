@@ -7,6 +7,7 @@ Every other pair applies the activation, takes the loss's derivative and multipl
 import numpy as np
 
 from fastnn_kernels import activation, loss, rowwise
+from fastnn_kernels.elementary import log
 from fastnn_kernels.jit import inline, kernel
 from fastnn_kernels.layout import ACTIVATION, N_OUT, STRIDE, WIDTH, A, D, Z
 from fastnn_kernels.loss import (
@@ -23,6 +24,7 @@ from fastnn_kernels.loss import (
 )
 from fastnn_kernels.native import (
     fill,
+    first_lane,
     first_lanes,
     fma,
     lanes,
@@ -45,6 +47,7 @@ from fastnn_kernels.work import (
     LOSS,
     LOSSES,
     NOTHING,
+    ROWS,
     TARGET,
     WEIGHTED,
     at,
@@ -64,6 +67,12 @@ def activate(code, beta, z, stride, rows, width, n_out):
 
 
 @kernel
+def _weight(work, sample):
+    """The factor on a sample's loss."""
+    return np.float64(work.weights[sample]) if work.numbers[WEIGHTED] else 1.0
+
+
+@kernel
 def _target_row(work, sample, d, n_out, width):
     """Write the targets of a sample into the row d; one-hot where labels were given."""
     for j in range(0, width, lanes(d)):
@@ -79,11 +88,7 @@ def _target_row(work, sample, d, n_out, width):
 @kernel
 def _argmax(row, n):
     """The number of the first of the largest of n elements; 0 where there is NaN."""
-    return _first_that_is(loss.highest(row, n), row, n)
-
-
-@kernel
-def _first_that_is(top, row, n):
+    top = loss.highest(row, n)
     for j in range(0, n, lanes(row)):
         found = mask_word(load(row + j) == top)
         if found != 0:
@@ -153,29 +158,63 @@ def _row_loss(work, code, act, beta, z, kept, d, stride, n_out, width, scale):
 
 
 @kernel
-def _loss_of_label(work, row, position, scale):
-    """`losses` for one row of the commonest case: softmax, cross-entropy, labels. scale: 1 / mean_over."""
-    layer = work.numbers[LAYERS]
+def _is_first(label, top, row, n):
+    """Whether a label is the number of the first of the elements that are the largest, `top`: 1 or 0.
+
+    No branch depends on where that lies, which would be guessed wrong too often.
+    """
+    before = np.int64(0)
+    for j in range(0, n, lanes(row)):
+        before |= mask_word((load(row + j) == top) & first_lanes(row, label - j))
+    return np.int64(row[label] == top and before == 0)
+
+
+@kernel
+def _delta_of_label(work, row, position, scale):
+    """Delta and hit of one row of the commonest case: softmax, cross-entropy, labels. scale: 1 / mean_over.
+
+    Of the loss there is what `complete` makes it from: a logarithm for each row would take as long as all the rest.
+    """
+    layer, values = work.numbers[LAYERS], work.space + work.numbers[LOSSES]
     n_out, stride = at(work, layer, N_OUT), at(work, layer, STRIDE)
     z, d = work.space + (at(work, layer, A) + row * stride), work.space + (at(work, layer, D) + row * stride)
     sample = sample_at(work, position)
     label, top = np.int64(work.labels[sample]), loss.highest(z, n_out)
-    hit = np.int64(_first_that_is(top, z, n_out) == label)
-    weight = np.float64(work.weights[sample]) if work.numbers[WEIGHTED] else 1.0
-    value = loss.cross_entropy_of(z, d, n_out, label, top, weight * scale) * weight
-    work.space[work.numbers[LOSSES] + row] = value
-    return hit, np.isfinite(value)
+    hit, weight = _is_first(label, top, z, n_out), _weight(work, sample)
+    values[row] = top - z[label]
+    values[work.numbers[ROWS] + row] = loss.cross_entropy_of(z, d, n_out, label, top, weight * scale)
+    return hit
+
+
+@kernel
+def complete(work, first, last, start):
+    """The losses of rows that `losses_of_row` was called for, first to last; whether all are finite.
+
+    start: position of the batch's row 0 in the order.
+    """
+    values, finite = work.space + work.numbers[LOSSES], True
+    if _is_of_labels(work):
+        sums, n = values + work.numbers[ROWS], lanes(values)
+        whole = last - (last - first) % n
+        for row in range(first, whole, n):
+            store(values + row, log(load(sums + row)) + load(values + row))
+        for row in range(whole, last):
+            values[row] = first_lane(log(fill(sums, sums[row]))) + values[row]
+        if work.numbers[WEIGHTED]:
+            for row in range(first, last):
+                values[row] = values[row] * _weight(work, sample_at(work, start + row))
+    for row in range(first, last):
+        finite = finite and np.isfinite(values[row])
+    return finite
 
 
 @kernel
 def _losses_of_labels(work, first, last, start, mean_over):
     """`losses` for many rows of that case."""
-    hits, finite, scale = 0, True, 1.0 / mean_over
+    hits, scale = 0, 1.0 / mean_over
     for row in range(first, last):
-        hit, is_finite = _loss_of_label(work, row, start + row, scale)
-        hits += hit
-        finite = finite and is_finite
-    return hits, finite
+        hits += _delta_of_label(work, row, start + row, scale)
+    return hits, complete(work, first, last, start)
 
 
 @kernel
@@ -188,7 +227,7 @@ def _losses_of_one_output(work, first, last, start, mean_over):
     factor = 0.5 if work.numbers[LOSS] == HALF_MSE else 1.0
     for row in range(first, last):
         sample = sample_at(work, start + row)
-        weight = np.float64(work.weights[sample]) if work.numbers[WEIGHTED] else 1.0
+        weight = _weight(work, sample)
         r = z[0] - work.targets[sample]
         slope = fill(d, r) * (2.0 * factor * (weight * scale))
         for j in range(0, width, lanes(d)):
@@ -236,7 +275,7 @@ def _all_losses(work, first, last, start, mean_over):
         hits += _hits(work, sample, border, z, d, n_out)
         if smoothing > 0.0:
             loss.smooth(d, n_out, smoothing, n_out if code == CROSS_ENTROPY else 2)
-        weight = np.float64(work.weights[sample]) if work.numbers[WEIGHTED] else 1.0
+        weight = _weight(work, sample)
         kept = work.space + (at(work, layer, Z) + row * stride)
         value = _row_loss(work, code, act, beta, z, kept, d, stride, n_out, width, weight * scale)
         value *= weight * per_row
@@ -263,7 +302,8 @@ def losses(work, first, last, start, mean_over):
 
 @inline
 def losses_of_row(work, row, position):
-    """`losses` for a step of one sample, the one at a position of the order."""
+    """`losses` for a step of one sample, the one at a position of the order: hits alone, the rest is for `complete`."""
     if _is_of_labels(work):
-        return _loss_of_label(work, row, position, 1.0)
-    return losses(work, row, row + 1, position - row, 1)
+        return _delta_of_label(work, row, position, 1.0)
+    hits, _ = losses(work, row, row + 1, position - row, 1)
+    return hits

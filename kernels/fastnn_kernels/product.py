@@ -2,14 +2,15 @@
 
 A tile has 3, 2 or 1 times UNIT rows and two vectors of columns, or one where a panel is narrow. Its rows come from the
 rows of the first operand (feed, delta) or from its columns (gradient): either way one of the two strides is 1, which
-the processor adds for nothing. The inner sum runs over its whole length in one order, so that results do not depend on
-tile or thread. Rows are rounded up to UNIT: whatever a product reads and writes has room for that.
+the processor adds for nothing. From columns, a narrow tile may have 4 times UNIT rows: with fewer sums multiply-adds
+wait for each other. The inner sum runs over its whole length in one order, so that results do not depend on tile or
+thread. Rows are rounded up to UNIT: whatever a product reads and writes has room for that.
 """
 
 from typing import NamedTuple
 
 from fastnn_kernels.jit import kernel
-from fastnn_kernels.machine import HAS_FMA, UNIT
+from fastnn_kernels.machine import HAS_FMA, TALL, UNIT
 from fastnn_kernels.native import (
     lanes,
     prefetch_l1,
@@ -51,8 +52,9 @@ class Ahead(NamedTuple):
 
 
 def _tile(by_columns, rows, vectors, asks):
-    """The product of one tile, STEPS of its sum at a time: counting takes the place of multiply-adds."""
-    per_base = rows if by_columns else PER_BASE
+    """The product of one tile, STEPS of its sum at a time: counting takes the place of multiply-adds. The tallest goes
+    step by step: it has no registers for more."""
+    per_base, steps = rows if by_columns else PER_BASE, STEPS if rows <= TALL else 1
 
     @kernel
     def tile_product(a, a_stride, b, b_stride, c, c_stride, depth, start, first, ahead):
@@ -67,18 +69,18 @@ def _tile(by_columns, rows, vectors, asks):
             tile = tile_zero(c, rows, vectors)
         row_stride, step = (1, a_stride) if by_columns else (a_stride, 1)
         bases = tile_bases(a, row_stride, rows, per_base)
-        for _ in range(depth // STEPS):
+        for _ in range(depth // steps):
             if asks:
                 prefetch_l1(soon)
                 prefetch_l2(later)
                 soon = soon + ahead.soon_step
                 later = later + ahead.later_step
             tile = tile_rank1(tile, bases, row_stride, b, vectors)
-            if STEPS == 2:
+            if steps == 2:
                 tile = tile_rank1(tile, tile_beside(bases, step), row_stride, b + b_stride, vectors)
-            bases = tile_next(bases, STEPS * step)
-            b = b + STEPS * b_stride
-        if depth % STEPS == 1:
+            bases = tile_next(bases, steps * step)
+            b = b + steps * b_stride
+        if depth % steps == 1:
             tile = tile_rank1(tile, bases, row_stride, b, vectors)
         tile_store(tile, c, c_stride, vectors)
 
@@ -86,8 +88,10 @@ def _tile(by_columns, rows, vectors, asks):
 
 
 @kernel
-def _height(rows):
+def _height(rows, has_tallest):
     """UNITs of rows in the next tile, where so many are left."""
+    if has_tallest and rows > TALL:
+        return 4
     if rows > 4 * UNIT or 2 * UNIT < rows <= 3 * UNIT:
         return 3
     return 2 if rows > UNIT else 1
@@ -95,7 +99,8 @@ def _height(rows):
 
 def _tiles(by_columns, vectors, asks):
     """A product of any number of rows, tile after tile."""
-    short, middle, tall = (_tile(by_columns, n * UNIT, vectors, asks) for n in (1, 2, 3))
+    short, middle, tall, tallest = (_tile(by_columns, n * UNIT, vectors, asks) for n in (1, 2, 3, 4))
+    has_tallest = by_columns and vectors == 1
 
     @kernel
     def tiles(a, a_stride, b, b_stride, c, c_stride, depth, rows, start, first, ahead):
@@ -103,12 +108,14 @@ def _tiles(by_columns, vectors, asks):
         if asks:
             soon, later = ahead.soon, ahead.later
         while rows > 0:
-            height = _height(rows)
+            height = _height(rows, has_tallest)
             if asks:
                 one = Ahead(soon[0], ahead.soon_step, 0, later[0], ahead.later_step, 0)
                 soon = soon[1], soon[2], soon[3], soon[0] + ahead.soon_tile
                 later = later[1], later[2], later[3], later[0] + ahead.later_tile
-            if height == 3:
+            if has_tallest and height == 4:
+                tallest(a, a_stride, b, b_stride, c, c_stride, depth, start, first, one)
+            elif height == 3:
                 tall(a, a_stride, b, b_stride, c, c_stride, depth, start, first, one)
             elif height == 2:
                 middle(a, a_stride, b, b_stride, c, c_stride, depth, start, first, one)

@@ -16,7 +16,7 @@ course (the others).
 
 import math
 
-from fastnn_kernels.jit import kernel
+from fastnn_kernels.jit import inline, kernel
 
 CODES = {"constant": 0, "step": 1, "exponential": 2, "inverse": 3, "cosine": 4, "one_cycle": 5, "plateau": 0}
 CONSTANT, STEP, EXPONENTIAL, INVERSE, COSINE, ONE_CYCLE = range(6)
@@ -62,13 +62,18 @@ def _one_cycle(constants, first, done):
     return _along(is_linear, 1.0, constants[first + FLOOR], part)
 
 
-@kernel
+@inline
 def factor(constants, first, t):
     """The factor at step t, counted from 1. constants: float64, the nine above from number `first` on."""
+    if constants[first + CODE] == CONSTANT and constants[first + WARM_UP] == 0.0:
+        return 1.0
+    return _changing(constants, first, t)
+
+
+@kernel
+def _changing(constants, first, t):
     code, steps = constants[first + CODE], constants[first + STEPS]
     warm_up, gamma, every = constants[first + WARM_UP], constants[first + GAMMA], constants[first + EVERY]
-    if code == CONSTANT and warm_up == 0.0:
-        return 1.0
     done = t - 1 - constants[first + FIRST]
     epochs = done / steps
     if epochs < warm_up:

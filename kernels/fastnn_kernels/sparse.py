@@ -6,11 +6,14 @@ The workers of a team divide the first layer's panels; rank 0 does the rest of e
 
 from typing import NamedTuple
 
+import numpy as np
+
 from fastnn_kernels.jit import kernel
 from fastnn_kernels.layout import DEPTH, A, B, D, W
 from fastnn_kernels.native import fill, fma, lanes, load, mask_word, put_ones, store
 from fastnn_kernels.native.atomic import load_acquire, store_release
 from fastnn_kernels.optimizer import learning_rate
+from fastnn_kernels.output import complete
 from fastnn_kernels.stochastic import (
     NONE,
     activate_row,
@@ -21,7 +24,7 @@ from fastnn_kernels.stochastic import (
     update_bias,
 )
 from fastnn_kernels.team import DECISION, DIVERGED, FLAG, GOES_ON, PROGRESS, STOP, STOPPED, meet
-from fastnn_kernels.work import COLUMNS_IN, SPARE, ask_for_elements, at, sample_at
+from fastnn_kernels.work import COLUMNS_IN, LOSSES, SPARE, ask_for_elements, at, sample_at
 
 
 class _Sample(NamedTuple):
@@ -151,12 +154,12 @@ def _rest_of_step(work, position, t):
         store_release(words + DECISION, STOPPED)
         return 0.0, 0
     activate_row(work, 1, row)
-    hits, finite, loss = rest_of_step(work, row, before, position, learning_rate(work.constants, t + 1))
-    if not finite or words[FLAG]:
+    hits = rest_of_step(work, row, before, position, learning_rate(work.constants, t + 1))
+    if not complete(work, row, row + 1, position - row) or words[FLAG]:
         store_release(words + DECISION, DIVERGED)
         return 0.0, 0
     words[PROGRESS] += 1
-    return loss, hits
+    return np.float64(work.space[work.numbers[LOSSES] + row]), hits
 
 
 @kernel

@@ -6,13 +6,11 @@ row, on one thread. They keep a second, transposed copy of their weights: transp
 cost more than updating both.
 """
 
-import numpy as np
-
 from fastnn_kernels import activation, dense, output, rowwise
 from fastnn_kernels.jit import inline, kernel
 from fastnn_kernels.layout import ACTIVATION, DEPTH, N_IN, N_OUT, STRIDE, WIDTH, A, B, D, T, W, Z
 from fastnn_kernels.native import fill, first_lanes, fma, lanes, load, select, store
-from fastnn_kernels.work import LAYERS, LOSSES, at, share
+from fastnn_kernels.work import LAYERS, at, share
 
 NONE = -1  # no row: what is before row 0
 
@@ -162,19 +160,19 @@ def rest_of_step(work, row, before, position, lr):
     """From the first layer's activations through loss and deltas to the updates of all layers above the first.
 
     Their weights change when the next row comes through, which reads them anyway, or in `finish`: before is the row
-    whose changes they still lack, or NONE. Leaves -lr D in the row of every layer's D.
+    whose changes they still lack, or NONE. Leaves -lr D in the row of every layer's D, and the loss to output.complete.
     """
     layers = work.numbers[LAYERS]
     for layer in range(2, layers + 1):
         _feed_row(work, layer, row, before)
-    hits, finite = output.losses_of_row(work, row, position)
+    hits = output.losses_of_row(work, row, position)
     for layer in range(layers - 1, 0, -1):
         _delta_row(work, layer, row, before)
     for layer in range(1, layers + 1):
         _changes(work, layer, row, lr)
     for layer in range(2, layers + 1):
         update_bias(work, layer, row_of(work, layer, D, row), 0, at(work, layer, WIDTH))
-    return hits, finite, np.float64(work.space[work.numbers[LOSSES] + row])
+    return hits
 
 
 @kernel

@@ -171,6 +171,32 @@ def test_loss_and_accuracy_of_an_epoch_are_those_of_its_steps(rng):
     assert history.accuracy == [before["accuracy"]]
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("zeros", [0.0, 0.9], ids=["dense", "sparse"])
+@pytest.mark.parametrize("batch_size", [1, 7])
+def test_loss_and_accuracy_of_an_epoch_are_those_of_its_samples(batch_size, zeros, weighted, dtype, rng):
+    """Of an epoch whose steps are too small to change anything: of what the network predicts."""
+    X, y = data(rng, (45, 20)) * (rng.random((45, 20)) >= zeros), rng.integers(0, 11, 45)
+    net = network(rng, (20, 6, 11), output="softmax", dtype=dtype)
+    weight = rng.integers(1, 5, 45) / 2 if weighted else np.ones(45)
+    predicted = net.predict(X).astype(float)
+    losses = -weight * np.log(predicted[np.arange(45), y])
+    history = net.fit(X, y, optimizer=fn.SGD(1e-30), batch_size=batch_size, epochs=1, sample_weight=weight, **QUIET)
+    assert history.loss == [pytest.approx(losses.mean(), rel=64 * float(np.finfo(dtype).eps))]
+    assert history.accuracy == [np.mean(predicted.argmax(axis=1) == y)]
+
+
+@pytest.mark.parametrize("batch_size", [1, 7])
+@pytest.mark.parametrize("highest", [[0, 1, 2], [3, 4], [9, 30, 38], [38]], ids=str)
+def test_of_equal_outputs_the_first_is_the_answer(highest, batch_size, rng):
+    X, y = data(rng, (40, 2)), np.arange(40) % 39
+    net = fn.MLP([2, 39], output="softmax")
+    net.set_weights([(np.zeros((2, 39)), np.isin(np.arange(39), highest).astype(float))])
+    history = net.fit(X, y, optimizer=fn.SGD(1e-30), batch_size=batch_size, epochs=1, **QUIET)
+    assert history.accuracy == [np.mean(y == highest[0])]
+
+
 @pytest.mark.parametrize(
     ("options", "measured"),
     [

@@ -63,10 +63,10 @@ def test_no_loop_of_the_products_spills(dtype):
 
 @reads_x86
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("vectors", [1, 2])
-@pytest.mark.parametrize("height", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("by_columns", "height", "vectors"), [*itertools.product([False, True], [1, 2, 3], [1, 2]), (True, 4, 1)]
+)
 @pytest.mark.parametrize("asks", [False, True])
-@pytest.mark.parametrize("by_columns", [False, True])
 def test_every_tile_stays_in_whole_registers(by_columns, asks, height, vectors, dtype):
     tile = product._tile(by_columns, height * machine.UNIT, vectors, asks)
 
@@ -77,9 +77,8 @@ def test_every_tile_stays_in_whole_registers(by_columns, asks, height, vectors, 
 
     array = {"float32": "f4", "float64": "f8"}[dtype]
     loops = product_loops(njit(one, **jit.FLAGS), f"void({array}[::1], {array}[::1], {array}[::1], i8, i8, i8)", dtype)
-    assert any(count >= product.STEPS * height * machine.UNIT * vectors for _, count in loops), (
-        "the tile's loop was not found"
-    )
+    steps = product.STEPS if height < 4 else 1
+    assert any(count >= steps * height * machine.UNIT * vectors for _, count in loops), "the tile's loop was not found"
     register = {64: "%zmm", 32: "%ymm", 16: "%xmm"}[machine.VECTOR_BYTES]
     for loop, _ in loops:
         assert not spills(loop)

@@ -83,7 +83,15 @@ def test_products_of_a_layer(n_in, n_hidden, n_out, rows, dtype, sessions, rng):
 @pytest.mark.parametrize("by_columns", [False, True])  # the gradient reads its first operand so
 def test_product_writes_its_rows_and_nothing_else(by_columns, function, vectors, start, dtype, rng):
     width, stride = vectors * machine.lanes(dtype), 3 * machine.lanes(dtype)
-    for rows, depth in ((1, 0), (UNIT, 1), (2 * UNIT + 1, 7), (3 * UNIT, 33), (5 * UNIT, 2), (8 * UNIT - 1, 16)):
+    for rows, depth in (
+        (1, 0),
+        (UNIT, 1),
+        (2 * UNIT + 1, 7),
+        (3 * UNIT, 33),
+        (4 * UNIT, 5),
+        (5 * UNIT, 2),
+        (8 * UNIT - 1, 16),
+    ):
         a, b, c = data(rng, (rows, depth)), data(rng, (depth, width)), data(rng, (10 * UNIT, stride))
         first = data(rng, (width,))
         begin = {product.FROM_ZERO: 0.0, product.FROM_ROW: first, product.FROM_TARGET: c[:rows, :width].copy()}[start]
