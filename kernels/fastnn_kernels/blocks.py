@@ -115,12 +115,15 @@ def _steps(work, block, t):
         _correct(work, row, block.gram)
         activate_row(work, 1, row)
         lr = learning_rate(work.constants, t + row + 1)
-        hits += rest_of_step(work, row, row - 1, block.start + row, lr)
+        found, finite = rest_of_step(work, row, row - 1, block.start + row, lr)
+        if not finite:
+            return loss, hits, False
+        hits += found
     finish(work, block.rows - 1)
-    finite = complete(work, 0, block.rows, block.start)
+    complete(work, 0, block.rows, block.start)
     for row in range(block.rows):
         loss += work.space[work.numbers[LOSSES] + row]
-    return loss, hits, finite
+    return loss, hits, True
 
 
 @kernel

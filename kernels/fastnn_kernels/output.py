@@ -171,50 +171,47 @@ def _is_first(label, top, row, n):
 
 @kernel
 def _delta_of_label(work, row, position, scale):
-    """Delta and hit of one row of the commonest case: softmax, cross-entropy, labels. scale: 1 / mean_over.
+    """`losses` for one row of the commonest case: softmax, cross-entropy, labels. scale: 1 / mean_over.
 
-    Of the loss there is what `complete` makes it from: a logarithm for each row would take as long as all the rest.
+    In place of the loss it leaves what `complete` makes it from, which takes the logarithms of many rows at once.
     """
     layer, values = work.numbers[LAYERS], work.space + work.numbers[LOSSES]
     n_out, stride = at(work, layer, N_OUT), at(work, layer, STRIDE)
     z, d = work.space + (at(work, layer, A) + row * stride), work.space + (at(work, layer, D) + row * stride)
     sample = sample_at(work, position)
     label, top = np.int64(work.labels[sample]), loss.highest(z, n_out)
-    hit, weight = _is_first(label, top, z, n_out), _weight(work, sample)
-    values[row] = top - z[label]
-    values[work.numbers[ROWS] + row] = loss.cross_entropy_of(z, d, n_out, label, top, weight * scale)
-    return hit
+    hit, distance, weight = _is_first(label, top, z, n_out), top - z[label], _weight(work, sample)
+    whole = loss.cross_entropy_of(z, d, n_out, label, top, weight * scale)
+    values[row], values[work.numbers[ROWS] + row] = distance, whole
+    return hit, np.isfinite(distance + whole)
 
 
 @kernel
 def complete(work, first, last, start):
-    """The losses of rows that `losses_of_row` was called for, first to last; whether all are finite.
-
-    start: position of the batch's row 0 in the order.
-    """
-    values, finite = work.space + work.numbers[LOSSES], True
-    if _is_of_labels(work):
-        sums, n = values + work.numbers[ROWS], lanes(values)
-        whole = last - (last - first) % n
-        for row in range(first, whole, n):
-            store(values + row, log(load(sums + row)) + load(values + row))
-        for row in range(whole, last):
-            values[row] = first_lane(log(fill(sums, sums[row]))) + values[row]
-        if work.numbers[WEIGHTED]:
-            for row in range(first, last):
-                values[row] = values[row] * _weight(work, sample_at(work, start + row))
-    for row in range(first, last):
-        finite = finite and np.isfinite(values[row])
-    return finite
+    """The losses of the rows first to last after `losses_of_row`. start: position of the batch's row 0 in the order."""
+    if not _is_of_labels(work):
+        return
+    values, n, whole = work.space + work.numbers[LOSSES], lanes(work.space), last - (last - first) % lanes(work.space)
+    sums = values + work.numbers[ROWS]
+    for row in range(first, whole, n):
+        store(values + row, log(load(sums + row)) + load(values + row))
+    for row in range(whole, last):
+        values[row] = first_lane(log(fill(sums, sums[row]))) + values[row]
+    if work.numbers[WEIGHTED]:
+        for row in range(first, last):
+            values[row] = values[row] * _weight(work, sample_at(work, start + row))
 
 
 @kernel
 def _losses_of_labels(work, first, last, start, mean_over):
     """`losses` for many rows of that case."""
-    hits, scale = 0, 1.0 / mean_over
+    hits, finite, scale = 0, True, 1.0 / mean_over
     for row in range(first, last):
-        hits += _delta_of_label(work, row, start + row, scale)
-    return hits, complete(work, first, last, start)
+        hit, is_finite = _delta_of_label(work, row, start + row, scale)
+        hits += hit
+        finite = finite and is_finite
+    complete(work, first, last, start)
+    return hits, finite
 
 
 @kernel
@@ -302,8 +299,7 @@ def losses(work, first, last, start, mean_over):
 
 @inline
 def losses_of_row(work, row, position):
-    """`losses` for a step of one sample, the one at a position of the order: hits alone, the rest is for `complete`."""
+    """`losses` for a step of one sample, the one at a position of the order; the loss itself is for `complete`."""
     if _is_of_labels(work):
         return _delta_of_label(work, row, position, 1.0)
-    hits, _ = losses(work, row, row + 1, position - row, 1)
-    return hits
+    return losses(work, row, row + 1, position - row, 1)

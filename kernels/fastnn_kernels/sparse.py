@@ -154,10 +154,11 @@ def _rest_of_step(work, position, t):
         store_release(words + DECISION, STOPPED)
         return 0.0, 0
     activate_row(work, 1, row)
-    hits = rest_of_step(work, row, before, position, learning_rate(work.constants, t + 1))
-    if not complete(work, row, row + 1, position - row) or words[FLAG]:
+    hits, finite = rest_of_step(work, row, before, position, learning_rate(work.constants, t + 1))
+    if not finite or words[FLAG]:
         store_release(words + DECISION, DIVERGED)
         return 0.0, 0
+    complete(work, row, row + 1, position - row)
     words[PROGRESS] += 1
     return np.float64(work.space[work.numbers[LOSSES] + row]), hits
 

@@ -165,14 +165,14 @@ def rest_of_step(work, row, before, position, lr):
     layers = work.numbers[LAYERS]
     for layer in range(2, layers + 1):
         _feed_row(work, layer, row, before)
-    hits = output.losses_of_row(work, row, position)
+    hits, finite = output.losses_of_row(work, row, position)
     for layer in range(layers - 1, 0, -1):
         _delta_row(work, layer, row, before)
     for layer in range(1, layers + 1):
         _changes(work, layer, row, lr)
     for layer in range(2, layers + 1):
         update_bias(work, layer, row_of(work, layer, D, row), 0, at(work, layer, WIDTH))
-    return hits
+    return hits, finite
 
 
 @kernel
