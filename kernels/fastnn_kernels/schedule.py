@@ -72,6 +72,7 @@ def factor(constants, first, t):
 
 @kernel
 def _changing(constants, first, t):
+    """`factor` of a schedule that changes, were it by a warm-up alone."""
     code, steps = constants[first + CODE], constants[first + STEPS]
     warm_up, gamma, every = constants[first + WARM_UP], constants[first + GAMMA], constants[first + EVERY]
     done = t - 1 - constants[first + FIRST]
