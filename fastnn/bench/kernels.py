@@ -235,7 +235,7 @@ def _tile(dtype: str) -> np.ndarray:
 def _losses(params, addresses, rows, repeats):
     work = open_work(params, addresses, None)
     for _ in range(repeats):
-        output.losses(work, 0, rows, 0, rows)
+        output.losses(work, 0, rows, 0, 1.0 / rows)
 
 
 def loss_of_rows(name: str, dtype: str) -> Case:

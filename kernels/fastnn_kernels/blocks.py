@@ -16,13 +16,20 @@ from typing import NamedTuple
 from fastnn_kernels import dense
 from fastnn_kernels.jit import kernel
 from fastnn_kernels.layout import DEPTH, N_IN, N_OUT, STRIDE, WIDTH, A, B, D, W
-from fastnn_kernels.native import fma, lanes, load, store
+from fastnn_kernels.native import fill, fma, lanes, load, maximum, store
 from fastnn_kernels.native.atomic import load_acquire
 from fastnn_kernels.optimizer import learning_rate
 from fastnn_kernels.output import complete
 from fastnn_kernels.passes import Now, gather
 from fastnn_kernels.product import FROM_ROW, FROM_TARGET, FROM_ZERO, product_columns, product_rows
-from fastnn_kernels.stochastic import activate_row, columns_of_first_layer, finish, rest_of_step, update_bias
+from fastnn_kernels.stochastic import (
+    activate_row,
+    columns_of_first_layer,
+    finish,
+    floor_of,
+    rest_of_step,
+    update_bias,
+)
 from fastnn_kernels.team import DECISION, DIVERGED, FLAG, GOES_ON, PROGRESS, STOPPED, decide, meet, raise_flag
 from fastnn_kernels.work import BLOCK, INPUTS, LOSSES, ROWS, SAMPLES, ask_for, at, share
 
@@ -95,16 +102,19 @@ def _feed(work, block):
 
 @kernel
 def _correct(work, row, gram):
-    """z of a row: what the updates of the rows before it, whose changes are in D, do to it."""
-    stride, size = at(work, 1, STRIDE), work.numbers[ROWS]
-    z, change = work.space + (at(work, 1, A) + row * stride), work.space + at(work, 1, D)
-    g = gram + row * size
-    for j in range(0, at(work, 1, WIDTH), lanes(z)):
-        value, p = load(z + j), change + j
-        for s in range(row):
-            value = fma(load(p), g[s], value)
+    """z of a row: what the updates of the rows before it, whose changes are in D, do to it; and its activation."""
+    stride, size, width = at(work, 1, STRIDE), work.numbers[ROWS], at(work, 1, WIDTH)
+    z, change, n = work.space + (at(work, 1, A) + row * stride), work.space + at(work, 1, D), lanes(work.space)
+    g, floor = gram + row * size, fill(z, floor_of(work, 1))
+    for j in range(0, width, 2 * n):
+        second = min(n, width - n - j)
+        s, t, p = load(z + j), load(z + (j + second)), change + j
+        for k in range(row):
+            s, t = fma(load(p), g[k], s), fma(load(p + second), g[k], t)
             p = p + stride
-        store(z + j, value)
+        store(z + j, maximum(floor, s))
+        store(z + (j + second), maximum(floor, t))
+    activate_row(work, 1, row)
 
 
 @kernel
@@ -113,7 +123,6 @@ def _steps(work, block, t):
     loss, hits = 0.0, 0
     for row in range(block.rows):
         _correct(work, row, block.gram)
-        activate_row(work, 1, row)
         lr = learning_rate(work.constants, t + row + 1)
         found, finite = rest_of_step(work, row, row - 1, block.start + row, lr)
         if not finite:

@@ -252,7 +252,7 @@ def evaluate(rank, size, params, addresses, extras, block, losses, hits):
         count = min(block, work.numbers[SAMPLES] - b * block)
         begin = b * block - first
         feed_all(work, first, first + count, Now(0, begin, False, count, rank, 1))
-        hits[b], _ = output.losses(work, first, first + count, begin, 1)
+        hits[b], _ = output.losses(work, first, first + count, begin, 1.0)
         total = 0.0
         for row in range(first, first + count):
             total += work.space[work.numbers[LOSSES] + row]

@@ -171,7 +171,7 @@ def _is_first(label, top, row, n):
 
 @kernel
 def _delta_of_label(work, row, position, scale):
-    """`losses` for one row of the commonest case: softmax, cross-entropy, labels. scale: 1 / mean_over.
+    """`losses` for one row of the commonest case: softmax, cross-entropy, labels.
 
     In place of the loss it leaves what `complete` makes it from, which takes the logarithms of many rows at once.
     """
@@ -203,9 +203,9 @@ def complete(work, first, last, start):
 
 
 @kernel
-def _losses_of_labels(work, first, last, start, mean_over):
+def _losses_of_labels(work, first, last, start, scale):
     """`losses` for many rows of that case."""
-    hits, finite, scale = 0, True, 1.0 / mean_over
+    hits, finite = 0, True
     for row in range(first, last):
         hit, is_finite = _delta_of_label(work, row, start + row, scale)
         hits += hit
@@ -215,12 +215,12 @@ def _losses_of_labels(work, first, last, start, mean_over):
 
 
 @kernel
-def _losses_of_one_output(work, first, last, start, mean_over):
+def _losses_of_one_output(work, first, last, start, scale):
     """`losses` for the commonest regression: one linear output, squared error."""
     layer, finite = work.numbers[LAYERS], True
     width, stride = at(work, layer, WIDTH), at(work, layer, STRIDE)
     z, d = work.space + (at(work, layer, A) + first * stride), work.space + (at(work, layer, D) + first * stride)
-    values, scale = work.space + work.numbers[LOSSES], 1.0 / mean_over
+    values = work.space + work.numbers[LOSSES]
     factor = 0.5 if work.numbers[LOSS] == HALF_MSE else 1.0
     for row in range(first, last):
         sample = sample_at(work, start + row)
@@ -252,14 +252,13 @@ def _is_of_labels(work):
 
 
 @kernel
-def _all_losses(work, first, last, start, mean_over):
+def _all_losses(work, first, last, start, scale):
     layer = work.numbers[LAYERS]
     n_out, width, stride = at(work, layer, N_OUT), at(work, layer, WIDTH), at(work, layer, STRIDE)
     act, beta, code = at(work, layer, ACTIVATION), work.betas[layer], work.numbers[LOSS]
     fused = code in (CROSS_ENTROPY, BINARY_CROSS_ENTROPY)
     smoothing = work.loss_constants[SMOOTHING]
     per_row = 1.0 if code in (HALF_MSE, CROSS_ENTROPY) else 1.0 / n_out
-    scale = per_row / mean_over
     border = 0.0 if fused else 0.5
     hits, finite = 0, True
     for row in range(first, last):
@@ -274,8 +273,9 @@ def _all_losses(work, first, last, start, mean_over):
             loss.smooth(d, n_out, smoothing, n_out if code == CROSS_ENTROPY else 2)
         weight = _weight(work, sample)
         kept = work.space + (at(work, layer, Z) + row * stride)
-        value = _row_loss(work, code, act, beta, z, kept, d, stride, n_out, width, weight * scale)
-        value *= weight * per_row
+        factor = weight * per_row
+        value = _row_loss(work, code, act, beta, z, kept, d, stride, n_out, width, factor * scale)
+        value *= factor
         if act == activation.CUSTOM:
             rowwise.delta(work, layer, row, row + 1)
         work.space[work.numbers[LOSSES] + row] = value
@@ -284,22 +284,22 @@ def _all_losses(work, first, last, start, mean_over):
 
 
 @kernel
-def losses(work, first, last, start, mean_over):
+def losses(work, first, last, start, scale):
     """Loss and delta of the batch's rows first to last (exclusive), from the logits in the last layer's A.
 
-    start: position of the batch's row 0 in the order; mean_over: samples that the gradient is averaged over.
-    Writes D of the last layer and the row losses; returns (hits, whether every loss was finite).
+    start: position of the batch's row 0 in the order; scale: of the deltas, 1 / samples for a gradient averaged over
+    them. Writes D of the last layer and the row losses; returns (hits, whether every loss was finite).
     """
     if _is_of_labels(work):
-        return _losses_of_labels(work, first, last, start, mean_over)
+        return _losses_of_labels(work, first, last, start, scale)
     if _is_of_one_output(work):
-        return _losses_of_one_output(work, first, last, start, mean_over)
-    return _all_losses(work, first, last, start, mean_over)
+        return _losses_of_one_output(work, first, last, start, scale)
+    return _all_losses(work, first, last, start, scale)
 
 
 @inline
-def losses_of_row(work, row, position):
+def losses_of_row(work, row, position, scale):
     """`losses` for a step of one sample, the one at a position of the order; the loss itself is for `complete`."""
     if _is_of_labels(work):
-        return _delta_of_label(work, row, position, 1.0)
-    return losses(work, row, row + 1, position - row, 1)
+        return _delta_of_label(work, row, position, scale)
+    return losses(work, row, row + 1, position - row, scale)

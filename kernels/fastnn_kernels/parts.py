@@ -39,7 +39,7 @@ def _part(work, own, rates, start, first, last, count, t):
         here = min(rows, last - begin)
         now = Now(t, start + begin, True, here, 0, 1)
         feed_all(own, 0, here, now)
-        found, finite = output.losses(own, 0, here, start + begin, count)
+        found, finite = output.losses(own, 0, here, start + begin, 1.0 / count)
         delta_all(own, 0, here, now)
         gradients(own, 0, 1, rates, here, begin == first, False, start + begin + here, t)
         loss += sum_losses(own, here)

@@ -10,7 +10,7 @@ import numpy as np
 
 from fastnn_kernels.jit import kernel
 from fastnn_kernels.layout import DEPTH, A, B, D, W
-from fastnn_kernels.native import fill, fma, lanes, load, mask_word, put_ones, store
+from fastnn_kernels.native import fill, fma, lanes, load, mask_word, maximum, put_ones, store
 from fastnn_kernels.native.atomic import load_acquire, store_release
 from fastnn_kernels.optimizer import learning_rate
 from fastnn_kernels.output import complete
@@ -19,6 +19,7 @@ from fastnn_kernels.stochastic import (
     activate_row,
     columns_of_first_layer,
     finish,
+    floor_of,
     rest_of_step,
     row_of,
     update_bias,
@@ -62,8 +63,8 @@ def _inputs(work, position, numbers):
 
 
 @kernel
-def _times_panel(inputs, w, columns, start, out):
-    """out (columns,) = start + x @ w (n, columns) over the inputs that are not 0.
+def _times_panel(inputs, w, columns, start, floor, out):
+    """out (columns,) = start + x @ w (n, columns) over the inputs that are not 0, raised to the floor.
 
     For both vectors of a panel, or twice for its only one; four sums side by side hide the latency.
     """
@@ -81,8 +82,8 @@ def _times_panel(inputs, w, columns, start, out):
     for i in range(whole, inputs.total):
         k = numbers[i]
         s0, t0 = fma(load(w + k * columns), x[k], s0), fma(load(v + k * columns), x[k], t0)
-    store(out, (s0 + s1) + (s2 + s3))
-    store(out + second, (t0 + t1) + (t2 + t3))
+    store(out, maximum(fill(w, floor), (s0 + s1) + (s2 + s3)))
+    store(out + second, maximum(fill(w, floor), (t0 + t1) + (t2 + t3)))
 
 
 @kernel
@@ -125,20 +126,20 @@ def _first_layer(work, row, inputs, following, upcoming, first, last):
     """
     z, change = row_of(work, 1, A, 1 - row), row_of(work, 1, D, row)
     depth, panel = at(work, 1, DEPTH), 2 * lanes(z)
-    weight, bias = work.params + at(work, 1, W), work.params + at(work, 1, B)
+    weight, bias, floor = work.params + at(work, 1, W), work.params + at(work, 1, B), floor_of(work, 1)
     part = (work.numbers[COLUMNS_IN] * panel + last - first - 1) // max(last - first, 1)
     paired = first + (last - first) // (2 * panel) * 2 * panel
     for column in range(first, paired, 2 * panel):
         w, other = weight + column * depth, weight + (column + panel) * depth
         ask_for_elements(upcoming + (column - first) // panel * part, 2 * part)
         _add_outer_pair(inputs, change + column, w, other)
-        _times_panel(following, w, panel, bias + column, z + column)
-        _times_panel(following, other, panel, bias + (column + panel), z + (column + panel))
+        _times_panel(following, w, panel, bias + column, floor, z + column)
+        _times_panel(following, other, panel, bias + (column + panel), floor, z + (column + panel))
     for column in range(paired, last, panel):
         columns, w = min(panel, last - column), weight + column * depth
         ask_for_elements(upcoming + (column - first) // panel * part, part)
         _add_outer(inputs, change + column, w, columns)
-        _times_panel(following, w, columns, bias + column, z + column)
+        _times_panel(following, w, columns, bias + column, floor, z + column)
 
 
 @kernel

@@ -49,7 +49,7 @@ def step(work, rank, size, start, count, t):
             now = Now(t, begin, work.numbers[OPTIMIZER] != optimizer.NONE, here, rank, size)
             if not feed_all(work, first, last, now):
                 return STOPPED, loss, hits
-            found, finite = output.losses(work, first, last, begin, count)
+            found, finite = output.losses(work, first, last, begin, 1.0 / count)
             hits += found
             if not finite:
                 raise_flag(work.words)

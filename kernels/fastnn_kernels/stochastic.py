@@ -6,10 +6,12 @@ row, on one thread. They keep a second, transposed copy of their weights: transp
 cost more than updating both.
 """
 
+import numpy as np
+
 from fastnn_kernels import activation, dense, output, rowwise
 from fastnn_kernels.jit import inline, kernel
 from fastnn_kernels.layout import ACTIVATION, DEPTH, N_IN, N_OUT, STRIDE, WIDTH, A, B, D, T, W, Z
-from fastnn_kernels.native import fill, first_lanes, fma, lanes, load, select, store
+from fastnn_kernels.native import fill, first_lanes, fma, lanes, load, maximum, select, store
 from fastnn_kernels.work import LAYERS, at, share
 
 NONE = -1  # no row: what is before row 0
@@ -54,17 +56,15 @@ def _panel(updates, multiplies):
         return s, t
 
     @kernel
-    def panel(factors, changes, x, n, w, columns, start, out):
-        """w (n, columns) += factors (n,).T changes (columns,), then out (columns,) = start + x (n,) @ w, in one pass.
+    def panel(factors, changes, x, n, w, columns, s0, t0):
+        """w (n, columns) += factors (n,).T changes (columns,), then s0, t0 plus the columns of x (n,) @ w, in one pass.
 
         For both vectors of a panel, or twice alike for its only one; four sums side by side hide the latency.
         """
         second, zero = columns - lanes(w), fill(w, 0.0)
-        c = d = s0 = s1 = s2 = s3 = t0 = t1 = t2 = t3 = zero
+        c = d = s1 = s2 = s3 = t1 = t2 = t3 = zero
         if updates:
             c, d = load(changes), load(changes + second)
-        if multiplies:
-            s0, t0 = load(start), load(start + second)
         whole = n - n % 4
         for k in range(0, whole, 4):
             s0, t0 = row(w, second, factors, x, k, c, d, s0, t0)
@@ -75,9 +75,7 @@ def _panel(updates, multiplies):
         for k in range(whole, n):
             s0, t0 = row(w, second, factors, x, k, c, d, s0, t0)
             w = w + columns
-        if multiplies:
-            store(out, (s0 + s1) + (s2 + s3))
-            store(out + second, (t0 + t1) + (t2 + t3))
+        return (s0 + s1) + (s2 + s3), (t0 + t1) + (t2 + t3)
 
     return panel
 
@@ -86,22 +84,37 @@ _multiply, _update, _update_and_multiply = _panel(False, True), _panel(True, Fal
 
 
 @kernel
-def _through_panel(is_pending, factors, changes, x, n, w, columns, start, out):
-    """out = start + x @ w for one panel, behind the update that is pending for it."""
+def _through_panel(is_pending, factors, changes, x, n, w, columns, s, t):
+    """s and t plus the columns of x @ w for one panel, behind the update that is pending for it."""
     if is_pending:
-        _update_and_multiply(factors, changes, x, n, w, columns, start, out)
-    else:
-        _multiply(None, None, x, n, w, columns, start, out)
+        return _update_and_multiply(factors, changes, x, n, w, columns, s, t)
+    return _multiply(None, None, x, n, w, columns, s, t)
+
+
+@kernel
+def _activation(work, layer):
+    """What the feed applies."""
+    act = at(work, layer, ACTIVATION)
+    return rowwise.before_output(act) if layer == work.numbers[LAYERS] else act
+
+
+@kernel
+def floor_of(work, layer):
+    """What pre-activations are raised to as they are written: all of ReLU, and nothing for what comes behind it."""
+    return 0.0 if _activation(work, layer) == activation.RELU else -np.inf
 
 
 @kernel
 def activate_row(work, layer, row):
-    """The activation of a row, in place; its padding becomes 0, since it would reach that of the weights."""
+    """The activation of a row, in place; its padding becomes 0, since it would reach that of the weights.
+
+    Of a row that has been raised to `floor_of`, ReLU and none are done with.
+    """
+    act = _activation(work, layer)
+    if act == activation.RELU or act == activation.LINEAR:
+        return
     a = row_of(work, layer, A, row)
     n_out, width, n = at(work, layer, N_OUT), at(work, layer, WIDTH), lanes(a)
-    act = at(work, layer, ACTIVATION)
-    if layer == work.numbers[LAYERS]:
-        act = rowwise.before_output(act)
     rowwise.keep_z(work, layer, row, 1, 0, width)
     if act == activation.CUSTOM:
         rowwise.feed_custom(work, layer, row, row + 1)
@@ -115,10 +128,13 @@ def _feed_row(work, layer, row, before):
     x, z, n_in = row_of(work, layer - 1, A, row), row_of(work, layer, A, row), at(work, layer, N_IN)
     a, change = row_of(work, layer - 1, A, before), row_of(work, layer, D, before)
     depth, width, panel = at(work, layer, DEPTH), at(work, layer, WIDTH), 2 * lanes(z)
-    weight, bias = work.params + at(work, layer, W), work.params + at(work, layer, B)
+    weight, bias, floor = work.params + at(work, layer, W), work.params + at(work, layer, B), floor_of(work, layer)
     for j in range(0, width, panel):
         w, columns = weight + j * depth, min(panel, width - j)
-        _through_panel(before != NONE, a, change + j, x, n_in, w, columns, bias + j, z + j)
+        first, second = bias + j, bias + (j + columns - lanes(z))
+        s, t = _through_panel(before != NONE, a, change + j, x, n_in, w, columns, load(first), load(second))
+        store(z + j, maximum(fill(z, floor), s))
+        store(z + (j + columns - lanes(z)), maximum(fill(z, floor), t))
     activate_row(work, layer, row)
 
 
@@ -128,23 +144,18 @@ def _delta_row(work, layer, row, before):
     d, dx, n_out = row_of(work, above, D, row), row_of(work, layer, D, row), at(work, above, N_OUT)
     change, a = row_of(work, above, D, before), row_of(work, layer, A, before)
     depth, width, panel = at(work, above, WIDTH), at(work, layer, WIDTH), 2 * lanes(dx)
-    transposed = work.space + at(work, above, T)
-    for k in range(0, width, lanes(dx)):
-        store(dx + k, fill(dx, 0.0))
+    transposed, zero, z = work.space + at(work, above, T), fill(dx, 0.0), row_of(work, layer, Z, row)
+    floor = floor_of(work, layer)
     for k in range(0, width, panel):
         w, columns = transposed + k * depth, min(panel, width - k)
-        _through_panel(before != NONE, change, a + k, d, n_out, w, columns, dx + k, dx + k)
-    activation.delta(act, work.betas[layer], dx, row_of(work, layer, Z, row), 0, 1, width)
-    if act == activation.CUSTOM:
-        rowwise.delta(work, layer, row, row + 1)
-
-
-@inline
-def _changes(work, layer, row, lr):
-    """D of the row becomes -lr D: what is added to the bias, and times the inputs to the weights."""
-    d = row_of(work, layer, D, row)
-    for j in range(0, at(work, layer, WIDTH), lanes(d)):
-        store(d + j, load(d + j) * -lr)
+        s, t = _through_panel(before != NONE, change, a + k, d, n_out, w, columns, zero, zero)
+        second = k + columns - lanes(dx)
+        store(dx + k, select(load(z + k) > floor, s, 0.0))
+        store(dx + second, select(load(z + second) > floor, t, 0.0))
+    if act != activation.RELU and act != activation.LINEAR:
+        activation.delta(act, work.betas[layer], dx, z, 0, 1, width)
+        if act == activation.CUSTOM:
+            rowwise.delta(work, layer, row, row + 1)
 
 
 @kernel
@@ -160,16 +171,15 @@ def rest_of_step(work, row, before, position, lr):
     """From the first layer's activations through loss and deltas to the updates of all layers above the first.
 
     Their weights change when the next row comes through, which reads them anyway, or in `finish`: before is the row
-    whose changes they still lack, or NONE. Leaves -lr D in the row of every layer's D, and the loss to output.complete.
+    whose changes they still lack, or NONE. Deltas are -lr times theirs from the loss on: what is added to a bias, and
+    times the inputs to weights. Leaves them in every layer's D, and the loss to output.complete.
     """
     layers = work.numbers[LAYERS]
     for layer in range(2, layers + 1):
         _feed_row(work, layer, row, before)
-    hits, finite = output.losses_of_row(work, row, position)
+    hits, finite = output.losses_of_row(work, row, position, -lr)
     for layer in range(layers - 1, 0, -1):
         _delta_row(work, layer, row, before)
-    for layer in range(1, layers + 1):
-        _changes(work, layer, row, lr)
     for layer in range(2, layers + 1):
         update_bias(work, layer, row_of(work, layer, D, row), 0, at(work, layer, WIDTH))
     return hits, finite
@@ -181,10 +191,10 @@ def finish(work, row):
     for layer in range(2, work.numbers[LAYERS] + 1):
         a, change = row_of(work, layer - 1, A, row), row_of(work, layer, D, row)
         depth, width, panel = at(work, layer, DEPTH), at(work, layer, WIDTH), 2 * lanes(a)
-        weight, transposed = work.params + at(work, layer, W), work.space + at(work, layer, T)
+        weight, transposed, zero = work.params + at(work, layer, W), work.space + at(work, layer, T), fill(a, 0.0)
         for j in range(0, width, panel):
             columns = min(panel, width - j)
-            _update(a, change + j, None, at(work, layer, N_IN), weight + j * depth, columns, None, None)
+            _update(a, change + j, None, at(work, layer, N_IN), weight + j * depth, columns, zero, zero)
         for k in range(0, depth, panel):
             columns = min(panel, depth - k)
-            _update(change, a + k, None, at(work, layer, N_OUT), transposed + k * width, columns, None, None)
+            _update(change, a + k, None, at(work, layer, N_OUT), transposed + k * width, columns, zero, zero)
