@@ -11,7 +11,7 @@ import numpy as np
 from fastnn import norms
 from fastnn.augment import Augmentation
 from fastnn_kernels import machine
-from fastnn_kernels.layout import pad
+from fastnn_kernels.layout import block_rows, pad
 from fastnn_kernels.noise import SAMPLE_CONNECT
 from fastnn_kernels.work import IN_BLOCKS, SPARSE
 
@@ -86,8 +86,8 @@ def _most_threads(net: MLP, batch: int, flops: float = FLOPS_PER_THREAD) -> int:
 
 def _most_threads_of_single_samples(net: MLP) -> int:
     """As many as a block of them has work for, and the first layer panels."""
-    block = pad(net.dtype)
-    return min(_most_threads(net, block), -(-net.sizes[1] // (2 * block)))
+    panel = 2 * pad(net.dtype)
+    return min(_most_threads(net, block_rows(net.dtype)), -(-net.sizes[1] // panel))
 
 
 def parts_and_rows(net: MLP, batch: int, augment: Augmentation | None = None) -> tuple[int, int]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from fastnn import division
 from fastnn_kernels.activation import CODES
-from fastnn_kernels.layout import DEPTH, WIDTH, pad, round_up
+from fastnn_kernels.layout import DEPTH, WIDTH, block_rows, round_up
 from fastnn_kernels.machine import UNIT
 from fastnn_kernels.optimizer import states
 
@@ -78,7 +78,7 @@ def _stochastic(net: MLP, threads: int) -> float:
     The first layer's products are those of several rows, and divided among the threads, the others' of one row.
     """
     depth, width = _sizes(net)
-    block = pad(net.dtype)
+    block = block_rows(net.dtype)
     first = 4.0 * depth[0] * width[0] / threads
     gram = 2.0 * depth[0] * block if threads == 1 else 2 * MEETING / block * PRODUCT_SHARE
     others = 8.0 * (depth[1:] @ width[1:])  # both copies of the weights are updated

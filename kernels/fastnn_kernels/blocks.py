@@ -13,15 +13,15 @@ Rank 0 takes the steps; meanwhile the others gather the next block, and the last
 
 from typing import NamedTuple
 
-from fastnn_kernels import dense
 from fastnn_kernels.jit import kernel
-from fastnn_kernels.layout import DEPTH, N_IN, N_OUT, STRIDE, WIDTH, A, B, D, W
+from fastnn_kernels.layout import DEPTH, N_IN, STRIDE, WIDTH, A, B, D, W
+from fastnn_kernels.machine import DOTS, UNIT
 from fastnn_kernels.native import fill, fma, lanes, load, maximum, store
 from fastnn_kernels.native.atomic import load_acquire
 from fastnn_kernels.optimizer import learning_rate
 from fastnn_kernels.output import complete
 from fastnn_kernels.passes import Now, gather
-from fastnn_kernels.product import FROM_ROW, FROM_TARGET, FROM_ZERO, product_columns, product_rows
+from fastnn_kernels.product import FROM_ROW, FROM_TARGET, dots, product_columns, product_rows
 from fastnn_kernels.stochastic import (
     activate_row,
     columns_of_first_layer,
@@ -37,7 +37,7 @@ from fastnn_kernels.work import BLOCK, INPUTS, LOSSES, ROWS, SAMPLES, ask_for, a
 class _Block(NamedTuple):
     """One block, as one worker sees it.
 
-    start: position of its first sample in the order; rows: samples; x: its input rows; gram: X X.T + 1 (rows, ROWS);
+    start: position of its first sample in the order; rows: samples; x: its input rows; gram: X X.T + 1 (rows, ROWS), left of the diagonal;
     first, last: the first layer's columns that are the worker's.
     """
 
@@ -55,13 +55,13 @@ def _block(work, rank, start, first, last):
     size = work.numbers[ROWS]
     turn = start // size % 2
     x = work.space + (at(work, 0, A) + (2 * rank + turn) * work.numbers[INPUTS])
-    gram = work.space + (work.numbers[BLOCK] + size * (at(work, 0, WIDTH) + turn * size))
+    gram = work.space + (work.numbers[BLOCK] + turn * size * size)
     return _Block(start, min(size, work.numbers[SAMPLES] - start), x, gram, first, last)
 
 
 @kernel
 def _gather(work, rank, size, block, t):
-    """The inputs of a block, unless it has no samples; the last worker makes its Gram matrix."""
+    """The inputs of a block, which may have no samples; the last worker makes its Gram matrix."""
     gather(work, block.x, 0, block.rows, Now(t + 1, block.start, True, block.rows, rank, size))
     if rank == size - 1:
         _make_gram_matrix(work, block)
@@ -69,14 +69,14 @@ def _gather(work, rank, size, block, t):
 
 @kernel
 def _make_gram_matrix(work, block):
-    x, stride, gram = block.x, at(work, 0, STRIDE), block.gram
-    size, n, inputs = work.numbers[ROWS], lanes(work.space), work.space + work.numbers[BLOCK]
-    for k in range(0, at(work, 0, WIDTH), n):
-        for row in range(0, size, n):
-            dense.transpose_block(x + (row * stride + k), stride, inputs + (k * size + row), size)
-    product_columns(inputs, size, inputs, size, gram, size, at(work, 0, N_OUT), block.rows, size, FROM_ZERO, gram)
-    for i in range(0, block.rows * size, n):
-        store(gram + i, load(gram + i) + 1.0)
+    """Of every row, its products with the rows before it."""
+    x, stride, size = block.x, at(work, 0, STRIDE), work.numbers[ROWS]
+    for row in range(0, block.rows, UNIT):
+        gram = block.gram + row * size
+        for i in range(0, UNIT * size, lanes(x)):
+            store(gram + i, fill(x, 1.0))
+        for column in range(0, row + UNIT - 1, DOTS):
+            dots(x + row * stride, stride, x + column * stride, stride, at(work, 0, WIDTH), gram + column, size)
 
 
 @kernel
@@ -101,28 +101,35 @@ def _feed(work, block):
 
 
 @kernel
-def _correct(work, row, gram):
-    """z of a row: what the updates of the rows before it, whose changes are in D, do to it; and its activation."""
-    stride, size, width = at(work, 1, STRIDE), work.numbers[ROWS], at(work, 1, WIDTH)
-    z, change, n = work.space + (at(work, 1, A) + row * stride), work.space + at(work, 1, D), lanes(work.space)
-    g, floor = gram + row * size, fill(z, floor_of(work, 1))
-    for j in range(0, width, 2 * n):
-        second = min(n, width - n - j)
-        s, t, p = load(z + j), load(z + (j + second)), change + j
-        for k in range(row):
-            s, t = fma(load(p), g[k], s), fma(load(p + second), g[k], t)
-            p = p + stride
-        store(z + j, maximum(floor, s))
-        store(z + (j + second), maximum(floor, t))
-    activate_row(work, 1, row)
+def _correct(z, width, floor, changes, stride, gram, rows):
+    """z of a row, raised to the floor: what the updates of the rows before it, with these changes, do to it.
+
+    Four vectors at a time hide the latency; the last ones may be the same, and are written alike.
+    """
+    n, last, lowest = lanes(z), width - lanes(z), fill(z, floor)
+    for first in range(0, width, 4 * n):
+        second, third, fourth = min(first + n, last), min(first + 2 * n, last), min(first + 3 * n, last)
+        a, b, c, d, change = load(z + first), load(z + second), load(z + third), load(z + fourth), changes
+        for row in range(rows):
+            g = gram[row]
+            a, b = fma(load(change + first), g, a), fma(load(change + second), g, b)
+            c, d = fma(load(change + third), g, c), fma(load(change + fourth), g, d)
+            change = change + stride
+        store(z + first, maximum(lowest, a))
+        store(z + second, maximum(lowest, b))
+        store(z + third, maximum(lowest, c))
+        store(z + fourth, maximum(lowest, d))
 
 
 @kernel
 def _steps(work, block, t):
     """The block's steps, t steps before them; (loss, hits, finite). Leaves what each adds to the first layer in D."""
     loss, hits = 0.0, 0
+    stride, width, floor, size = at(work, 1, STRIDE), at(work, 1, WIDTH), floor_of(work, 1), work.numbers[ROWS]
+    z, changes = work.space + at(work, 1, A), work.space + at(work, 1, D)
     for row in range(block.rows):
-        _correct(work, row, block.gram)
+        _correct(z + row * stride, width, floor, changes, stride, block.gram + row * size, row)
+        activate_row(work, 1, row)
         lr = learning_rate(work.constants, t + row + 1)
         found, finite = rest_of_step(work, row, row - 1, block.start + row, lr)
         if not finite:

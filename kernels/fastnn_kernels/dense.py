@@ -26,7 +26,7 @@ from fastnn_kernels.layout import (
     W,
     Z,
 )
-from fastnn_kernels.machine import MOST_COLUMNS, TALL, UNIT, VECTOR_BYTES
+from fastnn_kernels.machine import DOTS, MOST_COLUMNS, TALL, UNIT, VECTOR_BYTES
 from fastnn_kernels.native import (
     fill,
     lanes,
@@ -42,12 +42,11 @@ from fastnn_kernels.product import (
     FROM_ZERO,
     STEPS,
     Ahead,
-    first_dots,
+    dots,
     product_columns,
     product_columns_asking,
     product_rows,
     product_rows_asking,
-    second_dots,
 )
 from fastnn_kernels.work import ROWS, at, below, cache_line, scratch
 
@@ -81,9 +80,8 @@ def _narrow_feed(x, x_stride, w, depth, bias, outputs, rows, z, z_stride, transp
         a, c = x + row * x_stride, z + row * z_stride
         for i in range(UNIT):
             store(c + i * z_stride, load(bias))
-        first_dots(a, x_stride, transposed, depth, c, z_stride)
-        if outputs > 4:
-            second_dots(a, x_stride, transposed, depth, c, z_stride)
+        for j in range(0, outputs, DOTS):
+            dots(a, x_stride, transposed + j * depth, depth, depth, c + j, z_stride)
 
 
 @kernel

@@ -116,6 +116,11 @@ def pad(dtype: np.dtype) -> int:
     return max(machine.lanes(dtype), machine.UNIT)
 
 
+def block_rows(dtype: np.dtype) -> int:
+    """How many samples a block of single ones has: see blocks.py."""
+    return max(pad(dtype), machine.DOTS)
+
+
 def tiling(dtype: np.dtype) -> Tiling:
     """The processor's."""
     return Tiling(pad(dtype), 2 * machine.lanes(dtype))
@@ -174,14 +179,14 @@ def workspace(
 ) -> Workspace:
     """Lay out activations, deltas and scratch for passes of up to `rows` rows.
 
-    stochastic: for steps of one sample, pad(dtype) of them side by side, with transposed panels. disturbed: whether a
+    stochastic: for steps of one sample, a block of them side by side, with transposed panels. disturbed: whether a
     layer has noise on its weights, layer by layer. backwards: whether passes go back through all layers; else only the
     last one has deltas, which the loss writes. by_panels: whether workers divide a layer's panels, layer by layer;
     copies: of the input rows, 1 where workers share them. packed: elements that a thread's packed panels of deltas may
     take; there is room for one in any case.
     """
     dtype, table = layout.dtype, layout.table.copy()
-    rows = pad(dtype) if stochastic else round_up(rows, machine.UNIT)
+    rows = block_rows(dtype) if stochastic else round_up(rows, machine.UNIT)
     inputs = _aligned(rows * table[0, STRIDE], dtype) if copies > 1 else 0
     count = 0
     for layer in range(len(table)):
@@ -213,7 +218,7 @@ def workspace(
     losses, count = count, _aligned(count + 2 * rows, dtype)
     scratch_size = _scratch_size(table, rows, packed, dtype) if backwards else _feed_scratch(table, dtype)
     scratch, count = count, count + threads * scratch_size
-    block, count = count, count + (rows * (table[0, WIDTH] + 2 * rows) if stochastic else 0)
+    block, count = count, count + (2 * rows * rows if stochastic else 0)
     for row, divides in zip(table[1:], by_panels, strict=False):
         row[BY_PANELS] = divides
     return Workspace(table, rows, threads, losses, scratch, scratch_size, block, int(inputs), int(count))

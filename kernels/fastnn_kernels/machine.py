@@ -73,6 +73,9 @@ MOST_COLUMNS = 32  # of a panel on any machine: two vectors of 512 bits of float
 """Register tiles have 3, 2 or 1 times so many rows: 12 x 2 vectors leave room for operands in 32 registers."""
 
 TALL = 3 * UNIT  # rows of the tallest tile of two vectors
+DOTS = 4
+"""Columns that product.dots takes at a time: sums across the lanes of so many vectors end in one."""
+
 PIECE = 24 if REGISTERS == 16 else 32
 """Rows of weights whose gradient is computed at a time: whole vectors of every dtype.
 

@@ -10,7 +10,7 @@ thread. Rows are rounded up to UNIT: whatever a product reads and writes has roo
 from typing import NamedTuple
 
 from fastnn_kernels.jit import kernel
-from fastnn_kernels.machine import HAS_FMA, TALL, UNIT
+from fastnn_kernels.machine import DOTS, HAS_FMA, TALL, UNIT
 from fastnn_kernels.native import (
     lanes,
     prefetch_l1,
@@ -150,17 +150,10 @@ product_rows, product_rows_asking = _product(False), _tiles(False, 2, True)
 product_columns, product_columns_asking = _product(True), _tiles(True, 2, True)
 
 
-def _dots(group):
-    @kernel
-    def dots(x, x_stride, w, depth, z, z_stride):
-        """z (UNIT, 4 columns from 4 * group on) += x (UNIT, depth) @ w.T, w (columns, depth)"""
-        tile = tile_zero(z, UNIT, 4)
-        w = w + 4 * group * depth
-        for k in range(0, depth, lanes(z)):
-            tile = tile_dot(tile, x + k, x_stride, w + k, depth)
-        tile_add_sums(tile, z, z_stride, group)
-
-    return dots
-
-
-first_dots, second_dots = _dots(0), _dots(1)
+@kernel
+def dots(x, x_stride, w, w_stride, depth, z, z_stride):
+    """z (UNIT, DOTS) += x (UNIT, depth) @ w.T, w (DOTS, depth): for sums longer than rows and columns are many."""
+    tile = tile_zero(z, UNIT, DOTS)
+    for k in range(0, depth, lanes(z)):
+        tile = tile_dot(tile, x + k, x_stride, w + k, w_stride)
+    tile_add_sums(tile, z, z_stride)

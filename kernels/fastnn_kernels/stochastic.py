@@ -100,19 +100,21 @@ def _activation(work, layer):
 
 @kernel
 def floor_of(work, layer):
-    """What pre-activations are raised to as they are written: all of ReLU, and nothing for what comes behind it."""
+    """What pre-activations are raised to where they are written, which is all of ReLU."""
     return 0.0 if _activation(work, layer) == activation.RELU else -np.inf
 
 
-@kernel
+@inline
 def activate_row(work, layer, row):
-    """The activation of a row, in place; its padding becomes 0, since it would reach that of the weights.
-
-    Of a row that has been raised to `floor_of`, ReLU and none are done with.
-    """
+    """The activation of a row that has been raised to `floor_of`, in place."""
     act = _activation(work, layer)
-    if act == activation.RELU or act == activation.LINEAR:
-        return
+    if act != activation.RELU and act != activation.LINEAR:
+        _activate_row(work, layer, row, act)
+
+
+@kernel
+def _activate_row(work, layer, row, act):
+    """Its padding becomes 0, since it would reach that of the weights."""
     a = row_of(work, layer, A, row)
     n_out, width, n = at(work, layer, N_OUT), at(work, layer, WIDTH), lanes(a)
     rowwise.keep_z(work, layer, row, 1, 0, width)
@@ -131,10 +133,15 @@ def _feed_row(work, layer, row, before):
     weight, bias, floor = work.params + at(work, layer, W), work.params + at(work, layer, B), floor_of(work, layer)
     for j in range(0, width, panel):
         w, columns = weight + j * depth, min(panel, width - j)
-        first, second = bias + j, bias + (j + columns - lanes(z))
-        s, t = _through_panel(before != NONE, a, change + j, x, n_in, w, columns, load(first), load(second))
+        second = j + columns - lanes(z)
+        s, t = load(bias + j), load(bias + second)
+        if before != NONE:
+            s, t = s + load(change + j), t + load(change + second)
+            store(bias + j, s)
+            store(bias + second, t)
+        s, t = _through_panel(before != NONE, a, change + j, x, n_in, w, columns, s, t)
         store(z + j, maximum(fill(z, floor), s))
-        store(z + (j + columns - lanes(z)), maximum(fill(z, floor), t))
+        store(z + second, maximum(fill(z, floor), t))
     activate_row(work, layer, row)
 
 
@@ -170,7 +177,7 @@ def update_bias(work, layer, change, first, last):
 def rest_of_step(work, row, before, position, lr):
     """From the first layer's activations through loss and deltas to the updates of all layers above the first.
 
-    Their weights change when the next row comes through, which reads them anyway, or in `finish`: before is the row
+    Their parameters change when the next row comes through, which reads them anyway, or in `finish`: before is the row
     whose changes they still lack, or NONE. Deltas are -lr times theirs from the loss on: what is added to a bias, and
     times the inputs to weights. Leaves them in every layer's D, and the loss to output.complete.
     """
@@ -180,18 +187,20 @@ def rest_of_step(work, row, before, position, lr):
     hits, finite = output.losses_of_row(work, row, position, -lr)
     for layer in range(layers - 1, 0, -1):
         _delta_row(work, layer, row, before)
-    for layer in range(2, layers + 1):
-        update_bias(work, layer, row_of(work, layer, D, row), 0, at(work, layer, WIDTH))
     return hits, finite
 
 
 @kernel
 def finish(work, row):
-    """Both copies of the weights of the layers above the first by the changes of a row, the same bits in both."""
+    """Biases and both copies of the weights of the layers above the first by the changes of a row.
+
+    Both copies get the same bits.
+    """
     for layer in range(2, work.numbers[LAYERS] + 1):
         a, change = row_of(work, layer - 1, A, row), row_of(work, layer, D, row)
         depth, width, panel = at(work, layer, DEPTH), at(work, layer, WIDTH), 2 * lanes(a)
         weight, transposed, zero = work.params + at(work, layer, W), work.space + at(work, layer, T), fill(a, 0.0)
+        update_bias(work, layer, change, 0, width)
         for j in range(0, width, panel):
             columns = min(panel, width - j)
             _update(a, change + j, None, at(work, layer, N_IN), weight + j * depth, columns, zero, zero)

@@ -11,6 +11,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from fastnn_kernels.machine import DOTS
 from fastnn_kernels.native.pointer import opaque
 from fastnn_kernels.native.vector import multiply_add, native, of, splat
 
@@ -161,12 +162,9 @@ def tile_store(typingctx, tile, c, stride, vectors):
     return types.void(tile, c, types.intp, vectors), codegen
 
 
-GROUP = 4  # columns that tile_dot and tile_add_sums take at a time
-
-
 @intrinsic
 def tile_dot(typingctx, tile, a, a_stride, b, b_stride):
-    """tile[i, j] + a[i] * b[j], lane by lane, for rows a[i] of vectors and GROUP rows b[j]."""
+    """tile[i, j] + a[i] * b[j], lane by lane, for rows a[i] of vectors and DOTS rows b[j]."""
 
     def codegen(context, builder, sig, args):
         tile, a, a_stride, b, b_stride = args
@@ -175,12 +173,12 @@ def tile_dot(typingctx, tile, a, a_stride, b, b_stride):
         def row(base, stride, i):
             return _load(builder, builder.gep(base, [builder.mul(stride, ir.Constant(stride.type, i))]), zero, vec)
 
-        columns = [row(b, b_stride, j) for j in range(GROUP)]
+        columns = [row(b, b_stride, j) for j in range(DOTS)]
         out = []
-        for i in range(sig.args[0].count // GROUP):
+        for i in range(sig.args[0].count // DOTS):
             x = row(a, a_stride, i)
             for j, column in enumerate(columns):
-                out.append(multiply_add(builder, x, column, builder.extract_value(tile, i * GROUP + j)))
+                out.append(multiply_add(builder, x, column, builder.extract_value(tile, i * DOTS + j)))
         return cgutils.pack_array(builder, out)
 
     return tile(tile, a, types.intp, b, types.intp), codegen
@@ -197,19 +195,19 @@ def _pair_sums(builder, a, b):
 
 
 def _widened(builder, vector):
-    """With zeros up to GROUP lanes."""
-    lanes = [min(i, vector.type.count) for i in range(max(GROUP, vector.type.count))]
+    """With zeros up to DOTS lanes."""
+    lanes = [min(i, vector.type.count) for i in range(max(DOTS, vector.type.count))]
     zeros = ir.Constant(vector.type, [0.0] * vector.type.count)
     return builder.shuffle_vector(vector, zeros, ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), lanes))
 
 
 def _sums(builder, vectors):
-    """A vector of the sums over the lanes of GROUP vectors."""
+    """A vector of the sums over the lanes of DOTS vectors."""
     vectors = [_widened(builder, vector) for vector in vectors]
     while len(vectors) > 1:
         vectors = [_pair_sums(builder, a, b) for a, b in zip(vectors[::2], vectors[1::2], strict=True)]
     (whole,) = vectors
-    while whole.type.count > GROUP:
+    while whole.type.count > DOTS:
         half = whole.type.count // 2
         low, high = (
             builder.shuffle_vector(whole, whole, ir.Constant(ir.VectorType(ir.IntType(32), half), lanes))
@@ -219,25 +217,19 @@ def _sums(builder, vectors):
     return whole
 
 
-@intrinsic(prefer_literal=True)
-def tile_add_sums(typingctx, tile, c, stride, group):
-    """Add the sums over the lanes of tile[i, :] to GROUP elements of row i of c, from element `group` * GROUP on.
-
-    The row ends with its first vector.
-    """
+@intrinsic
+def tile_add_sums(typingctx, tile, c, stride):
+    """Add the sums over the lanes of tile[i, :] to the first DOTS elements of row i of c."""
 
     def codegen(context, builder, sig, args):
-        tile, c, stride = args[:3]
-        vec, first = sig.args[0].dtype, group.literal_value * GROUP
-        places = [i - first if first <= i < first + GROUP else GROUP for i in range(vec.lanes)]
-        mask = ir.Constant(ir.VectorType(ir.IntType(32), vec.lanes), places)
-        for i in range(sig.args[0].count // GROUP):
-            sums = _sums(builder, [builder.extract_value(tile, i * GROUP + j) for j in range(GROUP)])
-            wide = builder.shuffle_vector(sums, ir.Constant(sums.type, [0.0] * GROUP), mask)
+        tile, c, stride = args
+        for i in range(sig.args[0].count // DOTS):
+            sums = _sums(builder, [builder.extract_value(tile, i * DOTS + j) for j in range(DOTS)])
             row = builder.gep(c, [builder.mul(stride, ir.Constant(stride.type, i))])
-            at = _at(builder, row, ir.Constant(ir.IntType(64), 0), vec)
-            value = _load(builder, row, ir.Constant(ir.IntType(64), 0), vec)
-            builder.store(builder.fadd(value, wide), at).align = vec.dtype.bitwidth // 8
+            at, align = builder.bitcast(row, sums.type.as_pointer()), sig.args[0].dtype.dtype.bitwidth // 8
+            value = builder.load(at)
+            value.align = align
+            builder.store(builder.fadd(value, sums), at).align = align
         return context.get_dummy_value()
 
-    return types.void(tile, c, types.intp, group), codegen
+    return types.void(tile, c, types.intp), codegen
