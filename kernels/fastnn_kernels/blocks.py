@@ -37,8 +37,8 @@ from fastnn_kernels.work import BLOCK, INPUTS, LOSSES, ROWS, SAMPLES, ask_for, a
 class _Block(NamedTuple):
     """One block, as one worker sees it.
 
-    start: position of its first sample in the order; rows: samples; x: its input rows; gram: X X.T + 1 (rows, ROWS), left of the diagonal;
-    first, last: the first layer's columns that are the worker's.
+    start: position of its first sample in the order; rows: samples; x: its input rows; gram: X X.T + 1 (rows, ROWS),
+    left of the diagonal; first, last: the first layer's columns that are the worker's.
     """
 
     start: int
