@@ -11,7 +11,7 @@ generalized linear model with the logarithm as its link (McCullagh and Nelder 19
 import numpy as np
 
 from fastnn_kernels.elementary import exp, log, log1p, sigmoid
-from fastnn_kernels.jit import kernel
+from fastnn_kernels.jit import inline, kernel
 from fastnn_kernels.native import (
     absolute,
     fill,
@@ -20,6 +20,7 @@ from fastnn_kernels.native import (
     fma,
     lanes,
     load,
+    mask_word,
     max_lanes,
     maximum,
     minimum,
@@ -177,18 +178,46 @@ def cross_entropy(z, d, n_out, scale):
 
 
 @kernel
-def cross_entropy_of(z, d, n_out, label, top, scale):
-    """The derivative of cross_entropy for the class `label`, top being the highest of z; the targets need not lie in d.
+def cross_entropy_of(z, d, n_out, label, scale):
+    """The derivative of cross_entropy for the class `label`; the targets need not lie in d. May overwrite z.
 
-    Overwrites z. Returns sum e^(z - top): the loss is its logarithm plus top less z of the label.
+    Returns (1 where the label is the first of the highest outputs, else 0; top - z of the label; sum e^(z - top)), top
+    being the highest output: the loss is the logarithm of the third plus the second. No branch depends on where the
+    highest lies, which would be guessed wrong too often.
     """
-    total = fill(z, 0.0)
+    if n_out <= 2 * lanes(z):
+        return _of_two_vectors(z, d, n_out, label, scale)
+    top, mine = highest(z, n_out), z[label]
+    total, before = fill(z, 0.0), np.int64(0)
     for j in range(0, n_out, lanes(z)):
-        e = select(first_lanes(z, n_out - j), exp(load(z + j) - top), 0.0)
+        value = load(z + j)
+        before |= mask_word((value == top) & first_lanes(z, label - j))
+        e = select(first_lanes(z, n_out - j), exp(value - top), 0.0)
         store(z + j, e)
         total = total + e
     whole = sum_lanes(total)
     for j in range(0, n_out, lanes(z)):
-        y = select(only_lane(z, label - j), fill(z, 1.0), 0.0)
-        store(d + j, (load(z + j) / whole - y) * scale)
-    return whole
+        store(d + j, _slope(load(z + j), whole, label - j, scale))
+    return np.int64(mine == top and before == 0), top - mine, whole
+
+
+@kernel
+def _of_two_vectors(z, d, n_out, label, scale):
+    """The same for two vectors at most, the second masked where there is none: without a loop, whose constants would
+    take more instructions than its work."""
+    n, mine = lanes(z), z[label]
+    second = n if n_out > n else 0
+    v, u = select(first_lanes(z, n_out), load(z), -np.inf), select(first_lanes(z, n_out - n), load(z + second), -np.inf)
+    top = max_lanes(maximum(v, u))
+    before = mask_word((v == top) & first_lanes(z, label)) | mask_word((u == top) & first_lanes(z, label - n))
+    v, u = exp(v - top), exp(u - top)
+    whole = sum_lanes(v + u)
+    store(d + second, _slope(u, whole, label - n, scale))
+    store(d, _slope(v, whole, label, scale))
+    return np.int64(mine == top and before == 0), top - mine, whole
+
+
+@inline
+def _slope(e, whole, lane, scale):
+    """softmax - y of a vector, times scale; y is 1 in a lane that may lie outside."""
+    return (e / whole - select(only_lane(e, lane), fill(e, 1.0), 0.0)) * scale

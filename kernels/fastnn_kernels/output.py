@@ -158,18 +158,6 @@ def _row_loss(work, code, act, beta, z, kept, d, stride, n_out, width, scale):
 
 
 @kernel
-def _is_first(label, top, row, n):
-    """Whether a label is the number of the first of the elements that are the largest, `top`: 1 or 0.
-
-    No branch depends on where that lies, which would be guessed wrong too often.
-    """
-    before = np.int64(0)
-    for j in range(0, n, lanes(row)):
-        before |= mask_word((load(row + j) == top) & first_lanes(row, label - j))
-    return np.int64(row[label] == top and before == 0)
-
-
-@kernel
 def _delta_of_label(work, row, position, scale):
     """`losses` for one row of the commonest case: softmax, cross-entropy, labels.
 
@@ -179,9 +167,8 @@ def _delta_of_label(work, row, position, scale):
     n_out, stride = at(work, layer, N_OUT), at(work, layer, STRIDE)
     z, d = work.space + (at(work, layer, A) + row * stride), work.space + (at(work, layer, D) + row * stride)
     sample = sample_at(work, position)
-    label, top = np.int64(work.labels[sample]), loss.highest(z, n_out)
-    hit, distance, weight = _is_first(label, top, z, n_out), top - z[label], _weight(work, sample)
-    whole = loss.cross_entropy_of(z, d, n_out, label, top, weight * scale)
+    label, weight = np.int64(work.labels[sample]), _weight(work, sample)
+    hit, distance, whole = loss.cross_entropy_of(z, d, n_out, label, weight * scale)
     values[row], values[work.numbers[ROWS] + row] = distance, whole
     return hit, np.isfinite(distance + whole)
 
