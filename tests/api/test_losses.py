@@ -69,6 +69,43 @@ def test_one_output_has_a_loop_of_its_own(loss, weighted, dtype, rng):
     assert np.count_nonzero(net.params) == sum(np.count_nonzero(array) for pair in net.weights for array in pair)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("classes", [2, 3, 4, 5, 8, 9, 10, 16, 17, 32, 33, 40])
+def test_labels_have_loops_of_their_own(classes, weighted, dtype, rng):
+    """By two vectors at most, and by more: the borders on every machine."""
+    net = network(rng, (5, 17, classes), activation="tanh", output="softmax", dtype=dtype)
+    X, labels = data(rng, (90, 5)), rng.permutation(np.arange(90) % classes)
+    weight = weights_of(rng, 90) if weighted else None
+    names, W, oracle = (
+        ["tanh", "softmax"],
+        exact(net.weights),
+        ("cross_entropy", {"weights": weight} if weighted else {}),
+    )
+    y = np.eye(classes)[labels]
+    value, yhat = ref.network_loss(W, names, oracle, X, y), ref.feedforward(W, names, X)[-1][1]
+    assert net.loss(X, labels, sample_weight=weight) == pytest.approx(value, rel=200 * EPS[dtype])
+    bounds = gradient_error(W, "half_mse", X, y, yhat, dtype)
+    gradient = net.gradient(X, labels, sample_weight=weight)
+    assert_close(gradient, ref.gradient(W, names, oracle, X, y), [(4 * p, 4 * q) for p, q in bounds])  # weights <= 2
+    assert net.evaluate(X, labels)["accuracy"] == np.mean(yhat.argmax(1) == labels)
+
+
+@pytest.mark.parametrize("classes", [2, 9, 40])
+@pytest.mark.parametrize("batch_size", [1, 30])
+def test_of_equal_outputs_the_first_is_the_answer(batch_size, classes, rng):
+    net = fn.MLP([5, classes], output="softmax", seed=0)
+    net.set_weights([(np.zeros((5, classes)), np.zeros(classes))])
+    X, labels = data(rng, (90, 5)), rng.permutation(np.arange(90) % classes)
+    assert net.evaluate(X, labels) == {
+        "loss": pytest.approx(np.log(classes), rel=1e-5),
+        "accuracy": np.mean(labels == 0),
+    }
+    # a rate that is 0 in float32
+    history = net.fit(X, labels, optimizer=fn.SGD(1e-300), batch_size=batch_size, epochs=1, **QUIET)
+    assert history.accuracy == [np.mean(labels == 0)]
+
+
 def test_huber_is_half_the_square_near_and_linear_far():
     net = fn.MLP([1, 1], dtype="float64")
     net.set_weights([([[1.0]], [0.0])])
