@@ -87,7 +87,7 @@ def _most_threads(net: MLP, batch: int, flops: float = FLOPS_PER_THREAD) -> int:
 def _most_threads_of_single_samples(net: MLP) -> int:
     """As many as a block of them has work for, and the first layer panels."""
     panel = 2 * pad(net.dtype)
-    return min(_most_threads(net, block_rows(net.dtype)), -(-net.sizes[1] // panel))
+    return min(_most_threads(net, block_rows(net.layout)), -(-net.sizes[1] // panel))
 
 
 def parts_and_rows(net: MLP, batch: int, augment: Augmentation | None = None) -> tuple[int, int]:

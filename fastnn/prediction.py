@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 # Calibrate these together, on a quiet machine: `fastnn bench --kernels` and the workloads of bench/.
 PRODUCT_SHARE = 0.92  # of the limit, that products reach in their inner loops
 RESULT = 9.0  # an element of a product's result, whatever the length of its sum
-ROW_SHARE = 0.2  # of the limit, that products of a single row reach: they read a weight for every multiplication
+ROW_SHARE = 0.27  # of the limit, that products of a single row reach: they read a weight for every multiplication
 SIMPLE = 12.0  # feed and delta of a hidden element, for activations that are a choice
 SMOOTH = 60.0  # for those with an exponential
 GATHERED = 4.0  # an input element copied
@@ -37,7 +37,7 @@ UPDATED = 9.0  # a parameter updated
 REMEMBERED = 13.0  # for each state that its optimizer keeps
 PASS = 80_000.0  # what a pass costs whatever its size
 MEETING = 120_000.0  # of the threads
-SAMPLE = 8_000.0  # what a stochastic step costs whatever its size
+SAMPLE = 3_000.0  # what a stochastic step costs whatever its size
 
 SIMPLE_NAMES = ("linear", "threshold", "relu", "leaky_relu", "noisy_relu", "hard_sigmoid", "hard_tanh", "hard_swish")
 SIMPLE_CODES = [CODES[name] for name in SIMPLE_NAMES]
@@ -78,7 +78,7 @@ def _stochastic(net: MLP, threads: int) -> float:
     The first layer's products are those of several rows, and divided among the threads, the others' of one row.
     """
     depth, width = _sizes(net)
-    block = block_rows(net.dtype)
+    block = block_rows(net.layout)
     first = 4.0 * depth[0] * width[0] / threads
     gram = 2.0 * depth[0] * block if threads == 1 else 2 * MEETING / block * PRODUCT_SHARE
     others = 8.0 * (depth[1:] @ width[1:])  # both copies of the weights are updated

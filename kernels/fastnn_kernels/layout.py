@@ -54,6 +54,9 @@ PLACES = 25  # offset of the places of the whole network's units among them
 BY_PANELS = 26  # whether workers divide the layer's panels of weights, not the rows that go through it: see passes.py
 COLUMNS = 27
 
+BLOCK_ROWS = 12  # samples of a block, and twice as many where the first layer's weights are FAR
+FAR = 1 << 17  # bytes: more than any first cache
+
 NO_NORM, BATCH_NORM, LAYER_NORM = 0, 1, 2
 BATCH_STATS = 5  # vectors as wide as the layer: mean, variance, 1 / deviation, sums for the gradients of beta and gamma
 LAYER_STATS = 3  # numbers a row: 1 / deviation, and two means of its deltas
@@ -116,11 +119,6 @@ def pad(dtype: np.dtype) -> int:
     return max(machine.lanes(dtype), machine.UNIT)
 
 
-def block_rows(dtype: np.dtype) -> int:
-    """How many samples a block of single ones has: see blocks.py."""
-    return max(pad(dtype), machine.DOTS)
-
-
 def tiling(dtype: np.dtype) -> Tiling:
     """The processor's."""
     return Tiling(pad(dtype), 2 * machine.lanes(dtype))
@@ -166,6 +164,15 @@ def parameters(
     return Parameters(tuple(sizes), dtype, table, count, running, tiles)
 
 
+def block_rows(layout: Parameters) -> int:
+    """How many samples a block of single ones has, see blocks.py: whole tall tiles with any number of registers.
+
+    The more, the less often are the first layer's weights read and written, but the more there is to correct.
+    """
+    weights = int(layout.table[1, DEPTH] * layout.table[1, WIDTH]) * layout.dtype.itemsize
+    return 2 * BLOCK_ROWS if weights >= FAR else BLOCK_ROWS
+
+
 def workspace(
     layout: Parameters,
     rows: int,
@@ -186,7 +193,7 @@ def workspace(
     take; there is room for one in any case.
     """
     dtype, table = layout.dtype, layout.table.copy()
-    rows = block_rows(dtype) if stochastic else round_up(rows, machine.UNIT)
+    rows = block_rows(layout) if stochastic else round_up(rows, machine.UNIT)
     inputs = _aligned(rows * table[0, STRIDE], dtype) if copies > 1 else 0
     count = 0
     for layer in range(len(table)):
