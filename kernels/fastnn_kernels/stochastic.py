@@ -106,8 +106,9 @@ def floor_of(work, layer):
 
 @inline
 def activate_row(work, layer, row):
-    """The activation of a row that has been raised to `floor_of`, in place."""
+    """The activation of a row that has been raised to `floor_of`, in place; the output's own waits for the loss."""
     act = _activation(work, layer)
+    rowwise.keep_z(work, layer, row, 1, 0, at(work, layer, WIDTH))
     if act != activation.RELU and act != activation.LINEAR:
         _activate_row(work, layer, row, act)
 
@@ -117,7 +118,6 @@ def _activate_row(work, layer, row, act):
     """Its padding becomes 0, since it would reach that of the weights."""
     a = row_of(work, layer, A, row)
     n_out, width, n = at(work, layer, N_OUT), at(work, layer, WIDTH), lanes(a)
-    rowwise.keep_z(work, layer, row, 1, 0, width)
     if act == activation.CUSTOM:
         rowwise.feed_custom(work, layer, row, row + 1)
     activation.feed(act, work.betas[layer], a, 0, 1, width)
