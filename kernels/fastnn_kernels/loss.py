@@ -203,8 +203,10 @@ def cross_entropy_of(z, d, n_out, label, scale):
 
 @kernel
 def _of_two_vectors(z, d, n_out, label, scale):
-    """The same for two vectors at most, the second masked where there is none: without a loop, whose constants would
-    take more instructions than its work."""
+    """The same for two vectors at most, the second masked where there is none.
+
+    Without a loop: its constants would take more instructions than its work.
+    """
     n, mine = lanes(z), z[label]
     second = n if n_out > n else 0
     v, u = select(first_lanes(z, n_out), load(z), -np.inf), select(first_lanes(z, n_out - n), load(z + second), -np.inf)

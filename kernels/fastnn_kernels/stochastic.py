@@ -192,10 +192,7 @@ def rest_of_step(work, row, before, position, lr):
 
 @kernel
 def finish(work, row):
-    """Biases and both copies of the weights of the layers above the first by the changes of a row.
-
-    Both copies get the same bits.
-    """
+    """Biases and weights of the layers above the first by the changes of a row, the same bits in both copies."""
     for layer in range(2, work.numbers[LAYERS] + 1):
         a, change = row_of(work, layer - 1, A, row), row_of(work, layer, D, row)
         depth, width, panel = at(work, layer, DEPTH), at(work, layer, WIDTH), 2 * lanes(a)
