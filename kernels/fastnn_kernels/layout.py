@@ -94,8 +94,9 @@ class Workspace:
     """Where everything else lies while `rows` rows go through the network on `threads` threads.
 
     table: the complete layer table; losses: offset of a loss for each row, then of what each is computed from; scratch:
-    offset of the first thread's scratch, scratch_size elements each; block: offset of blocks.py's Gram matrices; inputs:
-    elements from one copy of the input rows to the next one, 0 where there is one; count: elements of the workspace.
+    offset of the first thread's scratch, scratch_size elements each; block: offset of blocks.py's Gram matrices;
+    inputs: elements from one copy of the input rows to the next one, 0 where there is one; count: elements of the
+    workspace.
     """
 
     table: np.ndarray
