@@ -46,6 +46,7 @@ from fastnn_kernels.work import (
     SAMPLES,
     SCRATCH_SIZE,
     ask_for,
+    ask_to_write,
     at,
     below,
     cache_line,
@@ -68,15 +69,17 @@ WORTH_PACKING_DELTAS = 2  # and of deltas, which are copied by all their panels
 class Pass(NamedTuple):
     """One pass of rows through the gradients. Batches that are longer than the workspace take several.
 
-    rates: the optimizer's, at this step; rank: the worker's; rows: how many; is_first, is_last: of the batch's passes;
-    upcoming: position in the order where the next pass begins; ask_first, ask_last: the rows of that one which this
-    worker will gather; units: of its own; tile, inputs, packed: scratch for the gradient of a unit, for what goes into
-    it and for panels of deltas, `slots` of them; updates: whether an update follows each unit's gradient; asks: whether
-    products ask for what is wanted next, soon_step, later_step: by how many elements at a time; t: the step's number.
+    rates: the optimizer's, at this step; rank: the worker's, of `size`; rows: how many; is_first, is_last: of the
+    batch's passes; upcoming: position in the order where the next pass begins; ask_first, ask_last: the rows of that
+    one which this worker will gather; units: of its own; tile, inputs, packed: scratch for the gradient of a unit, for
+    what goes into it and for panels of deltas, `slots` of them; updates: whether an update follows each unit's
+    gradient; asks: whether products ask for what is wanted next, soon_step, later_step: by how many elements at a time;
+    t: the step's number.
     """
 
     rates: object
     rank: object
+    size: object
     rows: object
     is_first: object
     is_last: object
@@ -195,6 +198,8 @@ def _weights(work, one, piece, unit, ends, x, x_stride, d, d_stride):
     """Gradient and update of a unit of work; x: what goes into it, d: the deltas of its panel."""
     layer, column, columns, k, rows = piece.layer, piece.column, piece.columns, piece.row, piece.rows
     g = _target(work, one, piece.offset)
+    if one.size > 1 and not at(work, layer, BY_PANELS):
+        ask_to_write(work.params + piece.offset, rows * columns)
     if work.numbers[PREFETCHES]:
         subnetwork.ask_for(open_other(work, work.outer), work, piece)
     start = FROM_ZERO if one.is_first else FROM_TARGET
@@ -395,6 +400,7 @@ def _open_pass(work, rank, size, rates, count, is_first, is_last, upcoming, t):
     return Pass(
         rates,
         rank,
+        size,
         count,
         is_first,
         is_last,

@@ -15,7 +15,7 @@ from numba.np.numpy_support import from_dtype
 from fastnn_kernels.jit import kernel
 from fastnn_kernels.layout import ALIGNMENT, COLUMNS, A
 from fastnn_kernels.machine import UNIT, VECTOR_BYTES
-from fastnn_kernels.native import Pointer, Record, lanes, open_record, prefetch_l2
+from fastnn_kernels.native import Pointer, Record, lanes, open_record, prefetch_l2, prefetch_to_write
 
 # Indices of `numbers`: what is whole.
 LAYERS = 0  # layers that have weights
@@ -220,6 +220,13 @@ def ask_for_elements(p, count):
     """Bring what lies at pointer p near, before it is wanted."""
     for j in range(0, count, cache_line(p)):
         prefetch_l2(p + j)
+
+
+@kernel
+def ask_to_write(p, count):
+    """Take what lies at pointer p from the cores that have read it, before it is written."""
+    for j in range(0, count, cache_line(p)):
+        prefetch_to_write(p + j)
 
 
 @kernel

@@ -170,23 +170,24 @@ def store_where(typingctx, mask, p, v):
     return types.void(mask, p, v), codegen
 
 
-def _prefetch(locality, where):
+def _prefetch(writes, locality, what):
     @intrinsic
     def prefetch(typingctx, p):
         def codegen(context, builder, sig, args):
             at = builder.bitcast(args[0], ir.IntType(8).as_pointer())
-            flags = [ir.Constant(I32, n) for n in (0, locality, 1)]  # to be read, data
+            flags = [ir.Constant(I32, n) for n in (writes, locality, 1)]  # data, not instructions
             call(builder, "llvm.prefetch.p0", ir.VoidType(), [at, *flags])
             return context.get_dummy_value()
 
         return types.void(p), codegen
 
-    prefetch.__doc__ = f"Ask for the cache line at pointer p to be brought into {where}."
+    prefetch.__doc__ = f"Ask for the cache line at pointer p to be {what}."
     return prefetch
 
 
-prefetch_l1 = _prefetch(3, "the first level")
-prefetch_l2 = _prefetch(2, "the second level")
+prefetch_l1 = _prefetch(0, 3, "brought into the first level")
+prefetch_l2 = _prefetch(0, 2, "brought into the second level")
+prefetch_to_write = _prefetch(1, 3, "taken from other cores, which may have it too")
 
 
 # Making vectors
