@@ -4,8 +4,9 @@ feed      Z (rows, n_out) = X (rows, n_in) W + b, then the activation
 delta     dX (rows, n_in) = dZ (rows, n_out) W.T, times the derivative of the activation below
 gradient  dW (n_in, n_out) = X.T dZ;  db = sum of dZ over the rows
 
-All three go by the register tiles of product.py, panel by panel. Rows are rounded up to UNIT: A, D and scratch have
-room for that.
+All three go by the register tiles of product.py, panel by panel; ReLU and its derivative are applied where tiles are
+written, other activations to a panel behind its product. Rows are rounded up to UNIT: A, D and scratch have room for
+that.
 """
 
 from fastnn_kernels import activation, noise, norm, rowwise, sample_connect
@@ -40,6 +41,8 @@ from fastnn_kernels.product import (
     AHEAD,
     FROM_ROW,
     FROM_ZERO,
+    GATED,
+    RECTIFIED,
     STEPS,
     Ahead,
     dots,
@@ -130,26 +133,47 @@ def _next_tile_and_panel(x, x_stride, rows, weight, column, depth, width):
 
 
 @kernel
-def feed_panel(work, layer, column, first, last, act, now):
-    """Rows first to last of the panel at a column, up to what goes by whole rows."""
+def _is_relu(act):
+    """Whether an activation is what products of rows do by themselves; noisy ReLU is that without its noise."""
+    return act in (activation.RELU, activation.NOISY_RELU)
+
+
+@kernel
+def _multiply_panel(work, layer, column, first, last, is_relu, now):
+    """x W + b of the panel at a column, rows first to last; returns whether ReLU, where asked for, is applied."""
     x_stride, z_stride = at(work, layer - 1, STRIDE), at(work, layer, STRIDE)
-    n_in, depth, width = at(work, layer, N_IN), at(work, layer, DEPTH), at(work, layer, WIDTH)
+    n_in, n_out = at(work, layer, N_IN), at(work, layer, N_OUT)
+    depth, width = at(work, layer, DEPTH), at(work, layer, WIDTH)
+    x = below(work, layer, now.rank) + first * x_stride
     z = work.space + (at(work, layer, A) + first * z_stride + column)
     rows, columns = last - first, min(2 * lanes(z), width - column)
+    weight, mode = weights(work, layer), RECTIFIED if is_relu else FROM_ROW
+    b, bias = weight + column * depth, weight + (depth * width + column)
+    if _is_narrow(width, n_out, lanes(z)):
+        _narrow_feed(x, x_stride, b, depth, bias, n_out, rows, z, z_stride, scratch(work, now.rank))
+        return False
+    if columns > lanes(z) and depth * width > _elements_near(work):
+        ahead = _next_tile_and_panel(x, x_stride, rows, weight, column, depth, width)
+        product_rows_asking(x, x_stride, b, columns, z, z_stride, n_in, rows, mode, bias, ahead)
+    else:
+        product_rows(x, x_stride, b, columns, z, z_stride, n_in, rows, columns, mode, bias)
+    return is_relu
+
+
+@kernel
+def feed_panel(work, layer, column, first, last, act, now):
+    """Rows first to last of the panel at a column, up to what goes by whole rows."""
+    is_normed, done = at(work, layer, NORM) != NO_NORM, False
+    act = panel_activation(act, now)
     if at(work, layer, NOISE) != noise.SAMPLE_CONNECT:
-        x, weight = below(work, layer, now.rank) + first * x_stride, weights(work, layer)
-        b, bias = weight + column * depth, weight + (depth * width + column)
-        outputs = at(work, layer, N_OUT)
-        if _is_narrow(width, outputs, lanes(z)):
-            _narrow_feed(x, x_stride, b, depth, bias, outputs, rows, z, z_stride, scratch(work, now.rank))
-        elif columns > lanes(z) and depth * width > _elements_near(work):
-            ahead = _next_tile_and_panel(x, x_stride, rows, weight, column, depth, width)
-            product_rows_asking(x, x_stride, b, columns, z, z_stride, n_in, rows, FROM_ROW, bias, ahead)
-        else:
-            product_rows(x, x_stride, b, columns, z, z_stride, n_in, rows, columns, FROM_ROW, bias)
-    if at(work, layer, NORM) == NO_NORM:
-        rowwise.keep_z(work, layer, first, rows, column, columns)
-        activation.feed(panel_activation(act, now), work.betas[layer], z, z_stride, rows, columns)
+        done = _multiply_panel(work, layer, column, first, last, not is_normed and _is_relu(act), now)
+    if is_normed:
+        return
+    stride, columns = at(work, layer, STRIDE), min(2 * lanes(work.space), at(work, layer, WIDTH) - column)
+    rowwise.keep_z(work, layer, first, last - first, column, columns)
+    if not done:
+        z = work.space + (at(work, layer, A) + first * stride + column)
+        activation.feed(act, work.betas[layer], z, stride, last - first, columns)
 
 
 @kernel
@@ -209,18 +233,19 @@ def transpose_rows(work, layer, k, rows, out):
 @kernel
 def delta_panel(work, layer, column, first, last, act, now):
     """Rows first to last of the panel at a column of D, up to what goes by whole rows; act: the layer's activation."""
-    above, stride = layer + 1, at(work, layer, STRIDE)
-    place, rows = first * stride + column, last - first
-    dx = work.space + (at(work, layer, D) + place)
+    above, stride, rows = layer + 1, at(work, layer, STRIDE), last - first
+    place = first * stride + column
+    dx, a = work.space + (at(work, layer, D) + place), work.space + (at(work, layer, Z) + place)
     columns = min(2 * lanes(dx), at(work, layer, WIDTH) - column)
+    is_left = at(work, layer, NOISE) != noise.DROPOUT  # whether the derivative is
     if at(work, above, NOISE) != noise.SAMPLE_CONNECT:
         n_out, d_stride = at(work, above, N_OUT), at(work, above, STRIDE)
-        d = work.space + (at(work, above, D) + first * d_stride)
-        weight = scratch(work, now.rank)
+        d, weight = work.space + (at(work, above, D) + first * d_stride), scratch(work, now.rank)
+        mode = GATED if is_left and _is_relu(act) else FROM_ZERO
         transpose_rows(work, above, column, columns, weight)
-        product_rows(d, d_stride, weight, columns, dx, stride, n_out, rows, columns, FROM_ZERO, dx)
-    if at(work, layer, NOISE) != noise.DROPOUT:
-        a = work.space + (at(work, layer, Z) + place)
+        product_rows(d, d_stride, weight, columns, dx, stride, n_out, rows, columns, mode, a)
+        is_left = is_left and mode == FROM_ZERO
+    if is_left:
         activation.delta(act, work.betas[layer], dx, a, stride, rows, columns)
 
 

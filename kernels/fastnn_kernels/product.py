@@ -19,15 +19,22 @@ from fastnn_kernels.native import (
     tile_bases,
     tile_beside,
     tile_dot,
+    tile_gate,
     tile_load,
     tile_next,
     tile_rank1,
+    tile_rectify,
     tile_rows,
     tile_store,
     tile_zero,
 )
 
-FROM_ZERO, FROM_ROW, FROM_TARGET = 0, 1, 2
+# What a product begins with, and for the last two, which are of rows only, how it ends.
+FROM_ZERO = 0
+FROM_ROW = 1  # the row `given`
+FROM_TARGET = 2  # what is where the product goes
+RECTIFIED = 3  # FROM_ROW, with 0 for what is negative: ReLU
+GATED = 4  # FROM_ZERO, with 0 where `given`, laid out as the product, is not positive: times ReLU's derivative
 
 STEPS = 2 if HAS_FMA else 1  # of a sum in a turn of a tile's loop; products apart from their sums take registers
 AHEAD = 4  # tiles that one Ahead has pointers for
@@ -57,13 +64,13 @@ def _tile(by_columns, rows, vectors, asks):
     per_base, steps = rows if by_columns else PER_BASE, STEPS if rows <= TALL else 1
 
     @kernel
-    def tile_product(a, a_stride, b, b_stride, c, c_stride, depth, start, first, ahead):
-        """c (rows, vectors) = start + a @ b (depth, vectors); a (rows, depth), or its transpose where by_columns"""
+    def tile_product(a, a_stride, b, b_stride, c, c_stride, depth, mode, given, ahead):
+        """c (rows, vectors) = a @ b (depth, vectors); a (rows, depth), or its transpose where by_columns"""
         if asks:
             soon, later = ahead.soon, ahead.later
-        if start == FROM_ROW:
-            tile = tile_rows(first, rows, vectors)
-        elif start == FROM_TARGET:
+        if mode == FROM_ROW or (not by_columns and mode == RECTIFIED):
+            tile = tile_rows(given, rows, vectors)
+        elif mode == FROM_TARGET:
             tile = tile_load(c, c_stride, rows, vectors)
         else:
             tile = tile_zero(c, rows, vectors)
@@ -82,6 +89,11 @@ def _tile(by_columns, rows, vectors, asks):
             b = b + steps * b_stride
         if depth % steps == 1:
             tile = tile_rank1(tile, bases, row_stride, b, vectors)
+        if not by_columns:
+            if mode == RECTIFIED:
+                tile = tile_rectify(tile)
+            elif mode == GATED:
+                tile = tile_gate(tile, given, c_stride, vectors)
         tile_store(tile, c, c_stride, vectors)
 
     return tile_product
@@ -103,7 +115,7 @@ def _tiles(by_columns, vectors, asks):
     has_tallest = by_columns and vectors == 1
 
     @kernel
-    def tiles(a, a_stride, b, b_stride, c, c_stride, depth, rows, start, first, ahead):
+    def tiles(a, a_stride, b, b_stride, c, c_stride, depth, rows, mode, given, ahead):
         one = ahead
         if asks:
             soon, later = ahead.soon, ahead.later
@@ -114,16 +126,18 @@ def _tiles(by_columns, vectors, asks):
                 soon = soon[1], soon[2], soon[3], soon[0] + ahead.soon_tile
                 later = later[1], later[2], later[3], later[0] + ahead.later_tile
             if has_tallest and height == 4:
-                tallest(a, a_stride, b, b_stride, c, c_stride, depth, start, first, one)
+                tallest(a, a_stride, b, b_stride, c, c_stride, depth, mode, given, one)
             elif height == 3:
-                tall(a, a_stride, b, b_stride, c, c_stride, depth, start, first, one)
+                tall(a, a_stride, b, b_stride, c, c_stride, depth, mode, given, one)
             elif height == 2:
-                middle(a, a_stride, b, b_stride, c, c_stride, depth, start, first, one)
+                middle(a, a_stride, b, b_stride, c, c_stride, depth, mode, given, one)
             else:
-                short(a, a_stride, b, b_stride, c, c_stride, depth, start, first, one)
+                short(a, a_stride, b, b_stride, c, c_stride, depth, mode, given, one)
             rows -= height * UNIT
             a = a + height * UNIT * (1 if by_columns else a_stride)
             c = c + height * UNIT * c_stride
+            if not by_columns and mode == GATED:
+                given = given + height * UNIT * c_stride
 
     return tiles
 
@@ -132,16 +146,16 @@ def _product(by_columns):
     wide, narrow = (_tiles(by_columns, vectors, False) for vectors in (2, 1))
 
     @kernel
-    def product(a, a_stride, b, b_stride, c, c_stride, depth, rows, width, start, first):
-        """c (rows, width) = start + a @ b (depth, width) for one panel of columns, one vector or two.
+    def product(a, a_stride, b, b_stride, c, c_stride, depth, rows, width, mode, given):
+        """c (rows, width) = a @ b (depth, width) for one panel of columns, one vector or two.
 
-        a (rows, depth), or its transpose for product_columns. start: FROM_ZERO, FROM_ROW (the row at pointer `first`)
-        or FROM_TARGET (what c holds). The asking ones are for two vectors of columns, and ask for what is Ahead.
+        a (rows, depth), or its transpose for product_columns. mode: what is added, and done with the sums; given: a
+        pointer, for modes that need one. The asking ones are for two vectors of columns, and ask for what is Ahead.
         """
         if width > lanes(c):
-            wide(a, a_stride, b, b_stride, c, c_stride, depth, rows, start, first, None)
+            wide(a, a_stride, b, b_stride, c, c_stride, depth, rows, mode, given, None)
         else:
-            narrow(a, a_stride, b, b_stride, c, c_stride, depth, rows, start, first, None)
+            narrow(a, a_stride, b, b_stride, c, c_stride, depth, rows, mode, given, None)
 
     return product
 

@@ -14,22 +14,22 @@ from fastnn_kernels.native import address
 
 
 @njit(**FLAGS)
-def multiply(by_columns, a, a_stride, b, c, c_stride, depth, rows, width, start, first):
-    p, q, out, row = address(a, 0), address(b, 0), address(c, 0), address(first, 0)
+def multiply(by_columns, a, a_stride, b, c, c_stride, depth, rows, width, mode, given):
+    p, q, out, r = address(a, 0), address(b, 0), address(c, 0), address(given, 0)
     if by_columns:
-        product.product_columns(p, a_stride, q, width, out, c_stride, depth, rows, width, start, row)
+        product.product_columns(p, a_stride, q, width, out, c_stride, depth, rows, width, mode, r)
     else:
-        product.product_rows(p, a_stride, q, width, out, c_stride, depth, rows, width, start, row)
+        product.product_rows(p, a_stride, q, width, out, c_stride, depth, rows, width, mode, r)
 
 
 @njit(**FLAGS)
-def multiply_asking(by_columns, a, a_stride, b, c, c_stride, depth, rows, width, start, first):
-    p, q, out, row = address(a, 0), address(b, 0), address(c, 0), address(first, 0)
+def multiply_asking(by_columns, a, a_stride, b, c, c_stride, depth, rows, width, mode, given):
+    p, q, out, r = address(a, 0), address(b, 0), address(c, 0), address(given, 0)
     ahead = product.Ahead((p, q, out, q), 3, 40, (q, p, q, out), 16, 100)
     if by_columns:
-        product.product_columns_asking(p, a_stride, q, width, out, c_stride, depth, rows, start, row, ahead)
+        product.product_columns_asking(p, a_stride, q, width, out, c_stride, depth, rows, mode, r, ahead)
     else:
-        product.product_rows_asking(p, a_stride, q, width, out, c_stride, depth, rows, start, row, ahead)
+        product.product_rows_asking(p, a_stride, q, width, out, c_stride, depth, rows, mode, r, ahead)
 
 
 @pytest.fixture
@@ -77,11 +77,31 @@ def test_products_of_a_layer(n_in, n_hidden, n_out, rows, dtype, sessions, rng):
     assert_product(d[0], d[1], weights[1][0].T, dtype)
 
 
+ANY_MODE = [product.FROM_ZERO, product.FROM_ROW, product.FROM_TARGET]
+ROWS_MODE = [product.RECTIFIED, product.GATED]
+
+
+def begin_of(mode, given, target):
+    """What is added to a product in this mode."""
+    if mode in (product.FROM_ROW, product.RECTIFIED):
+        return given
+    return target if mode == product.FROM_TARGET else np.zeros(1)
+
+
+def end_of(mode, sums, given):
+    """What becomes of the sums."""
+    if mode == product.RECTIFIED:
+        return np.maximum(sums, 0.0)
+    return np.where(given > 0, sums, 0.0) if mode == product.GATED else sums
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("start", [product.FROM_ZERO, product.FROM_ROW, product.FROM_TARGET])
+@pytest.mark.parametrize(
+    ("by_columns", "mode"),  # the gradient reads its first operand by columns
+    [(False, mode) for mode in (*ANY_MODE, *ROWS_MODE)] + [(True, mode) for mode in ANY_MODE],
+)
 @pytest.mark.parametrize(("function", "vectors"), [(multiply, 1), (multiply, 2), (multiply_asking, 2)])
-@pytest.mark.parametrize("by_columns", [False, True])  # the gradient reads its first operand so
-def test_product_writes_its_rows_and_nothing_else(by_columns, function, vectors, start, dtype, rng):
+def test_product_writes_its_rows_and_nothing_else(by_columns, function, vectors, mode, dtype, rng):
     width, stride = vectors * machine.lanes(dtype), 3 * machine.lanes(dtype)
     for rows, depth in (
         (1, 0),
@@ -93,18 +113,38 @@ def test_product_writes_its_rows_and_nothing_else(by_columns, function, vectors,
         (8 * UNIT - 1, 16),
     ):
         a, b, c = data(rng, (rows, depth)), data(rng, (depth, width)), data(rng, (10 * UNIT, stride))
-        first = data(rng, (width,))
-        begin = {product.FROM_ZERO: 0.0, product.FROM_ROW: first, product.FROM_TARGET: c[:rows, :width].copy()}[start]
+        given = data(rng, c.shape if mode == product.GATED else (width,))
+        begin = begin_of(mode, given, c[:rows, :width])
         whole = layout.round_up(rows, UNIT)
         padded = np.zeros((whole, depth + 1), dtype)
         padded[:rows, :depth] = a
         memory = np.ascontiguousarray(padded.T if by_columns else padded)
         target, a_stride = c.astype(dtype), memory.shape[1]
-        given = np.append(b, np.zeros((1, width)), axis=0).astype(dtype)
-        function(by_columns, memory, a_stride, given, target, stride, depth, rows, width, start, first.astype(dtype))
-        assert_product(target[:rows, :width].astype(np.float64), a, b, dtype, begin)
+        panel = np.append(b, np.zeros((1, width)), axis=0).astype(dtype)
+        function(by_columns, memory, a_stride, panel, target, stride, depth, rows, width, mode, given.astype(dtype))
+        expected = end_of(mode, a @ b + begin, given[:rows, :width] if mode == product.GATED else given)
+        bound = sum_error(depth + 1, dtype) * (abs(a) @ abs(b) + abs(begin))
+        assert (abs(target[:rows, :width] - expected) <= bound).all()
         assert np.array_equal(target[whole:], c[whole:])
         assert np.array_equal(target[:, width:], c[:, width:])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("vectors", [1, 2])
+def test_rectified_product_keeps_nan(vectors, dtype):
+    """And one that is gated by NaN is 0, as where the gate is not positive."""
+    width = vectors * machine.lanes(dtype)
+    a, b, row = np.ones((UNIT, 1), dtype), np.full((1, width), -1.0, dtype), np.zeros(width, dtype)
+    b[0, -1], b[0, 0] = np.nan, 2.0
+    target, gate = np.full((UNIT, width), 7.0, dtype), np.full((UNIT, width), np.nan, dtype)
+    multiply(False, a, 1, b, target, width, 1, UNIT, width, product.RECTIFIED, row)
+    expected = np.zeros(width, dtype)
+    expected[-1], expected[0] = np.nan, 2.0
+    assert np.array_equal(target, np.tile(expected, (UNIT, 1)), equal_nan=True)
+    gate[:, 0] = 1.0
+    multiply(False, a, 1, b, target, width, 1, UNIT, width, product.GATED, gate)
+    expected[-1] = 0.0
+    assert np.array_equal(target, np.tile(expected, (UNIT, 1)))
 
 
 def transposed(arrays, layer):

@@ -13,7 +13,7 @@ from numba.extending import intrinsic
 
 from fastnn_kernels.machine import DOTS
 from fastnn_kernels.native.pointer import opaque
-from fastnn_kernels.native.vector import multiply_add, native, of, splat
+from fastnn_kernels.native.vector import choose, multiply_add, native, of, splat
 
 
 def _tile(dtype, rows, vectors):
@@ -34,6 +34,10 @@ def _load(builder, base, offset, vec):
     return value
 
 
+def _zero(vec):
+    return ir.Constant(native(vec), [0.0] * vec.lanes)
+
+
 def _columns(builder, base, vectors, vec):
     return [_load(builder, base, ir.Constant(ir.IntType(64), j * vec.lanes), vec) for j in range(vectors)]
 
@@ -44,7 +48,7 @@ def tile_zero(typingctx, like, rows, vectors):
     out = _tile(like.dtype, rows.literal_value, vectors.literal_value)
 
     def codegen(context, builder, sig, args):
-        return cgutils.pack_array(builder, [ir.Constant(native(out.dtype), [0.0] * out.dtype.lanes)] * out.count)
+        return cgutils.pack_array(builder, [_zero(out.dtype)] * out.count)
 
     return out(like, rows, vectors), codegen
 
@@ -142,6 +146,37 @@ def tile_rank1(typingctx, tile, bases, stride, b, vectors):
         return cgutils.pack_array(builder, out)
 
     return tile(tile, bases, types.intp, b, vectors), codegen
+
+
+@intrinsic
+def tile_rectify(typingctx, tile):
+    """The tile with 0 for what is negative; NaN stays NaN."""
+
+    def codegen(context, builder, sig, args):
+        zero = _zero(sig.args[0].dtype)
+        values = [builder.extract_value(args[0], i) for i in range(sig.args[0].count)]
+        return cgutils.pack_array(
+            builder, [choose(builder, builder.fcmp_ordered(">", zero, v), zero, v) for v in values]
+        )
+
+    return tile(tile), codegen
+
+
+@intrinsic(prefer_literal=True)
+def tile_gate(typingctx, tile, gate, stride, vectors):
+    """The tile with 0 where that at pointer `gate`, its rows `stride` elements apart, is not positive."""
+
+    def codegen(context, builder, sig, args):
+        tile, gate, stride = args[:3]
+        (rows, width), zero, out = _shape(sig.args[0], vectors), _zero(sig.args[0].dtype), []
+        for i in range(rows):
+            row = builder.gep(gate, [builder.mul(stride, ir.Constant(stride.type, i))])
+            for j, v in enumerate(_columns(builder, row, width, sig.args[0].dtype)):
+                value = builder.extract_value(tile, i * width + j)
+                out.append(choose(builder, builder.fcmp_ordered(">", v, zero), value, zero))
+        return cgutils.pack_array(builder, out)
+
+    return tile(tile, gate, types.intp, vectors), codegen
 
 
 @intrinsic(prefer_literal=True)
