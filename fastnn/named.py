@@ -11,9 +11,11 @@ Member = TypeVar("Member")
 
 
 class Family(Generic[Member]):
-    """All members of one kind, by name. what: the kind in the user's words ("activation")."""
+    """All members of one kind, by name. what: the kind in the user's words ("activation"); base: their class, which may
+    be abstract.
+    """
 
-    def __init__(self, what: str, base: type[Member], members: dict[str, type[Member]]) -> None:
+    def __init__(self, what: str, base: Any, members: dict[str, type[Member]]) -> None:
         self.what, self._base, self._members = what, base, members
         self._names = {member: name for name, member in members.items()}
 

@@ -6,6 +6,7 @@ Formulas are in fastnn_kernels.noise; docs/noise.md says when to use which.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,18 +21,17 @@ from fastnn_kernels.rng import STEPS
 PER_CODES = {"batch": kernels.PER_BATCH, "epoch": kernels.PER_EPOCH}
 
 
-@dataclass(frozen=True)
-class Noise:
+class Noise(ABC):
     """Base of all noises of a layer."""
 
     @property
+    @abstractmethod
     def code(self) -> int:
         """What the kernels know it by; NONE where its constants leave nothing of it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def constants(self) -> list[float]:
         """What the kernels need, in their order."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)

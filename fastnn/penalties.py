@@ -5,6 +5,7 @@ m: the number of training samples.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,13 +15,13 @@ from fastnn.errors import InputError
 from fastnn_kernels import optimizer as kernels
 
 
-class Penalty:
+class Penalty(ABC):
     """Base of the penalties, a_1 / m sum abs(w) + a_2 / (2 m) sum w^2."""
 
     @property
+    @abstractmethod
     def strengths(self) -> tuple[float, float]:
         """a_1 and a_2."""
-        raise NotImplementedError
 
     @property
     def is_proximal(self) -> bool:

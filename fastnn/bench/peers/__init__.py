@@ -11,6 +11,7 @@ and is imported only in a process of its own, which `fastnn.bench.environment.co
 from __future__ import annotations
 
 import importlib
+from abc import ABC, abstractmethod
 
 import numpy as np
 
@@ -33,15 +34,15 @@ PEERS_ON_DEVICE = {
 """Those that train on a GPU too."""
 
 
-class PeerTrainer:
+class PeerTrainer(ABC):
     """What the measurement calls. Work that a library does on its own time must be finished when a call returns."""
 
-    def __init__(self, workload: Workload, X: np.ndarray, y: np.ndarray, threads: int) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def __init__(self, workload: Workload, X: np.ndarray, y: np.ndarray, threads: int) -> None: ...
 
+    @abstractmethod
     def epoch(self) -> None:
         """Train exactly one epoch over all samples in a new random order, shuffling included."""
-        raise NotImplementedError
 
     def epochs(self, count: int) -> None:
         """Train `count` epochs; a library whose users ask for several in one call is asked so here."""
