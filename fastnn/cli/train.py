@@ -108,20 +108,8 @@ def train(
         norm=None if norm == "none" else norm,
         dropout=dropout or None,
     )
-    few = len(problem.X) < FEW_SAMPLES
-    epochs = epochs if epochs is not None else 40 if few else 10
-    fit_options |= {
-        "epochs": epochs,
-        "batch_size": chosen_batch if chosen_batch != "auto" else 32 if few else 128,
-        "normalize": method,
-    }
-    try:
-        history = fit(net, problem, fit_options)
-    except KeyboardInterrupt:
-        net.save(model)
-        typer.echo(f"stopped; the model so far is in {model}", err=True)
-        raise
-    net.save(model)
+    fit_options |= {"normalize": method} | size_of_run(len(problem.X), epochs, chosen_batch)
+    history = fit_and_save(net, problem, fit_options, model)
     learning_curves(history, curves)
     if problem.X_test is not None and problem.y_test is not None:
         result = tasks.score(net, problem.kind, problem.X_test, problem.y_test, device)
@@ -174,7 +162,28 @@ def normalization(name: str, dataset: Dataset) -> str | None:
     return None if dataset.X.min() >= 0 and dataset.X.max() <= 1 else "minmax"
 
 
-def fit(net: Any, problem: Problem, fit_options: dict[str, Any]) -> Any:
+def size_of_run(samples: int, epochs: int | None, batch_size: int | str) -> dict[str, Any]:
+    """Epochs and batch size, as asked or by the number of samples."""
+    few = samples < FEW_SAMPLES
+    return {
+        "epochs": epochs if epochs is not None else 40 if few else 10,
+        "batch_size": batch_size if batch_size != "auto" else 32 if few else 128,
+    }
+
+
+def fit_and_save(net: fn.MLP, problem: Problem, fit_options: dict[str, Any], model: Path) -> fn.History:
+    """Train and write the model, also where Ctrl-C ends it early."""
+    try:
+        history = fit(net, problem, fit_options)
+    except KeyboardInterrupt:
+        net.save(model)
+        typer.echo(f"stopped; the model so far is in {model}", err=True)
+        raise
+    net.save(model)
+    return history
+
+
+def fit(net: fn.MLP, problem: Problem, fit_options: dict[str, Any]) -> fn.History:
     """Train, numbers to regress in units of their standard deviation: the last layer carries the units afterwards.
 
     Counts, whose logarithm poisson learns, stay as they are.
