@@ -237,15 +237,15 @@ def delta_panel(work, layer, column, first, last, act, now):
     place = first * stride + column
     dx, a = work.space + (at(work, layer, D) + place), work.space + (at(work, layer, Z) + place)
     columns = min(2 * lanes(dx), at(work, layer, WIDTH) - column)
-    is_left = at(work, layer, NOISE) != noise.DROPOUT  # whether the derivative is
-    if at(work, above, NOISE) != noise.SAMPLE_CONNECT:
+    derives, multiplies = at(work, layer, NOISE) != noise.DROPOUT, at(work, above, NOISE) != noise.SAMPLE_CONNECT
+    gates = derives and multiplies and _is_relu(act)
+    if multiplies:
         n_out, d_stride = at(work, above, N_OUT), at(work, above, STRIDE)
         d, weight = work.space + (at(work, above, D) + first * d_stride), scratch(work, now.rank)
-        mode = GATED if is_left and _is_relu(act) else FROM_ZERO
         transpose_rows(work, above, column, columns, weight)
+        mode = GATED if gates else FROM_ZERO
         product_rows(d, d_stride, weight, columns, dx, stride, n_out, rows, columns, mode, a)
-        is_left = is_left and mode == FROM_ZERO
-    if is_left:
+    if derives and not gates:
         activation.delta(act, work.betas[layer], dx, a, stride, rows, columns)
 
 

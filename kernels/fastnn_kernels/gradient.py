@@ -198,7 +198,7 @@ def _weights(work, one, piece, unit, ends, x, x_stride, d, d_stride):
     """Gradient and update of a unit of work; x: what goes into it, d: the deltas of its panel."""
     layer, column, columns, k, rows = piece.layer, piece.column, piece.columns, piece.row, piece.rows
     g = _target(work, one, piece.offset)
-    if one.size > 1 and not at(work, layer, BY_PANELS):
+    if one.updates and one.size > 1 and not at(work, layer, BY_PANELS):
         ask_to_write(work.params + piece.offset, rows * columns)
     if work.numbers[PREFETCHES]:
         subnetwork.ask_for(open_other(work, work.outer), work, piece)

@@ -13,7 +13,7 @@ from numba.extending import intrinsic
 
 from fastnn_kernels.machine import DOTS
 from fastnn_kernels.native.pointer import opaque
-from fastnn_kernels.native.vector import choose, multiply_add, native, of, splat
+from fastnn_kernels.native.vector import choose, extreme, multiply_add, native, of, splat
 
 
 def _tile(dtype, rows, vectors):
@@ -155,9 +155,7 @@ def tile_rectify(typingctx, tile):
     def codegen(context, builder, sig, args):
         zero = _zero(sig.args[0].dtype)
         values = [builder.extract_value(args[0], i) for i in range(sig.args[0].count)]
-        return cgutils.pack_array(
-            builder, [choose(builder, builder.fcmp_ordered(">", zero, v), zero, v) for v in values]
-        )
+        return cgutils.pack_array(builder, [extreme(builder, ">", zero, v) for v in values])
 
     return tile(tile), codegen
 

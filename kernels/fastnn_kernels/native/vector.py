@@ -349,6 +349,11 @@ estimate_reciprocal, estimates_reciprocals = _estimate(
 estimate_inverse_root, estimates_roots = _estimate({64: "avx512.rsqrt14.ps.512"}, _exact_root)
 
 
+def extreme(builder: ir.IRBuilder, symbol, a, b):
+    """a where the comparison with b holds, else b, also where one is NaN."""
+    return choose(builder, builder.fcmp_ordered(symbol, a, b), a, b)
+
+
 def _extreme(symbol):
     @intrinsic
     def operation(typingctx, a, b):
@@ -357,7 +362,7 @@ def _extreme(symbol):
 
         def codegen(context, builder, sig, args):
             other = operand(context, builder, args[1], sig.args[1], a)
-            return choose(builder, builder.fcmp_ordered(symbol, args[0], other), args[0], other)
+            return extreme(builder, symbol, args[0], other)
 
         return a(a, b), codegen
 
