@@ -1,11 +1,10 @@
 """From deltas to new weights: gradients and updates, divided among the workers of a team.
 
-The unit of work is a group of up to PIECE rows of one panel of a layer's weights. The units of all layers form one
-line, panel by panel, and every worker owns a stretch of it; layers whose panels are divided in the feed, too, have a
-line each, so that it updates about those weights which it reads. Whoever does the first group of a panel does its bias,
-gain and shift. In a stretch up to PACKED_BYTES of panels of deltas are packed, and go side by side: what goes into a
-group of rows, scattered over memory, is fetched and packed once for all of them. Where there are many rows, a stretch
-is cut into blocks of groups, which whoever has time takes one by one, see claim.py.
+The unit of work is a group of up to PIECE rows of one panel of a layer's weights, and every worker owns a stretch of
+them, see units.py. Whoever does the first group of a panel does its bias, gain and shift. In a stretch up to
+PACKED_BYTES of panels of deltas are packed, and go side by side: what goes into a group of rows, scattered over memory,
+is fetched and packed once for all of them. Where there are many rows, a stretch is cut into blocks of groups, which
+whoever has time takes one by one, see claim.py.
 """
 
 from typing import NamedTuple
@@ -14,6 +13,7 @@ from numba import types
 
 from fastnn_kernels import dense, noise, norm, optimizer, penalty, sample_connect, subnetwork, weight_noise
 from fastnn_kernels import piece as pieces
+from fastnn_kernels.ahead import ahead_of, is_far
 from fastnn_kernels.claim import helpers, next_of
 from fastnn_kernels.jit import extra, inline, kernel
 from fastnn_kernels.layout import (
@@ -32,33 +32,27 @@ from fastnn_kernels.layout import (
     D,
     W,
 )
-from fastnn_kernels.machine import PIECE, TALL, VECTOR_BYTES
+from fastnn_kernels.machine import PIECE
 from fastnn_kernels.native import fill, lanes, store
-from fastnn_kernels.product import FROM_TARGET, FROM_ZERO, STEPS, Ahead
+from fastnn_kernels.product import FROM_TARGET, FROM_ZERO, STEPS
+from fastnn_kernels.units import count_own, line_of, own_of, units_of
 from fastnn_kernels.update import update
 from fastnn_kernels.work import (
     COLUMNS_IN,
     INPUTS,
     LAYERS,
     OPTIMIZER,
-    PARAMETERS,
     PREFETCHES,
     SAMPLES,
     SCRATCH_SIZE,
-    ask_for,
     ask_to_write,
     at,
     below,
-    cache_line,
     open_other,
-    sample_at,
     scratch,
-    share,
     share_of_rows,
 )
 
-TILES = -(-PIECE // TALL)  # of a unit's product: each can ask for a sample
-NEAR_BYTES = 1 << 18  # of parameters and state, which a core's second cache holds beside all else
 BLOCKS = 8  # of groups of rows, which a worker has of a panel where others may help it
 SHORT = 128  # rows whose lines, scattered, leave room in a first cache
 WORTH_PACKING_SHORT = 8  # units that read the same rows, from which on copying them together pays, up to SHORT rows
@@ -119,73 +113,6 @@ def _target(work, one, offset):
 
 
 @kernel
-def _is_far(work):
-    """Whether what an update reads and writes is more than a core has near."""
-    vectors = work.numbers[PARAMETERS] * (1 + optimizer.states(work.numbers[OPTIMIZER])) // lanes(work.params)
-    return vectors * VECTOR_BYTES > NEAR_BYTES
-
-
-@kernel
-def _soon(work, one, piece):
-    """What is wanted with the gradient of a piece: where it goes, or the parameters and up to two vectors of state."""
-    if not one.updates:
-        g = work.gradient + piece.offset
-        return g, g, g, g
-    states, w, s1 = optimizer.states(work.numbers[OPTIMIZER]), work.params + piece.offset, work.state + piece.offset
-    if states == 0:
-        return w, w, w, w
-    s2 = s1 + work.numbers[PARAMETERS] if states > 1 else s1
-    return w, s1, s2, w
-
-
-@kernel
-def _later(work, position, count):
-    """One to TILES samples of the next pass."""
-    last, columns = position + count - 1, work.numbers[COLUMNS_IN]
-    return (
-        work.X + sample_at(work, position) * columns,
-        work.X + sample_at(work, min(position + 1, last)) * columns,
-        work.X + sample_at(work, min(position + 2, last)) * columns,
-        work.X + sample_at(work, last) * columns,
-    )
-
-
-@kernel
-def _following(work, one, piece):
-    """What goes into the next group of rows, a line at a time; elements from one turn of a product's loop to the next.
-
-    Two lines of every row, or where rows have more, those of every row that begins a turn.
-    """
-    x, stride = below(work, piece.layer, one.rank) + (piece.row + PIECE), at(work, piece.layer - 1, STRIDE)
-    n = cache_line(x)
-    if 2 * n >= PIECE:
-        other = x + (STEPS - 1) * stride
-        return (x, x + (PIECE - 1), other, other + (PIECE - 1)), STEPS * stride
-    return (x, x + n, x + min(2 * n, PIECE - 1), x + (PIECE - 1)), STEPS * stride
-
-
-@inline
-def _ahead(work, one, piece, unit, ends):
-    """What the product of a unit is to ask for, its share of the next pass's samples among it.
-
-    ends: whether another group's inputs are to be packed next. Where products ask for nothing, or for those, or the
-    samples are more than they can, samples are asked for here.
-    """
-    rows = one.ask_last - one.ask_first
-    first, last = share(rows, min(unit, one.units), max(one.units, 1))
-    position, count = one.upcoming + one.ask_first + first, min(last, rows) - first
-    soon = _soon(work, one, piece)
-    if one.asks and not ends and 0 < count <= TILES:
-        return Ahead(soon, one.soon_step, 0, _later(work, position, count), one.later_step, 0)
-    for i in range(count):
-        ask_for(work, position + i)
-    if ends:
-        later, step = _following(work, one, piece)
-        return Ahead(soon, one.soon_step, 0, later, step, 0)
-    return Ahead(soon, one.soon_step, 0, soon, 0, 0)
-
-
-@kernel
 def _clear_padding(piece, g):
     """Products compute whole vectors of rows; behind those of the piece are inputs that do not exist, but are not 0."""
     n = lanes(g)
@@ -206,7 +133,7 @@ def _weights(work, one, piece, unit, ends, x, x_stride, d, d_stride):
     if at(work, layer, NOISE) == noise.SAMPLE_CONNECT:
         sample_connect.gradient(work, layer, k, rows, column, columns, d, d_stride, one, g)
     else:
-        outputs, ahead = min(columns, at(work, layer, N_OUT) - column), _ahead(work, one, piece, unit, ends)
+        outputs, ahead = min(columns, at(work, layer, N_OUT) - column), ahead_of(work, one, piece, unit, ends)
         dense.weight_gradient(x, x_stride, rows, d, d_stride, columns, outputs, one.rows, g, start, one.asks, ahead)
         _clear_padding(piece, g)
     if at(work, layer, NOISE) > noise.SAMPLE_CONNECT:
@@ -290,44 +217,6 @@ def _pack(work, one, layer, first, last):
 
 
 @kernel
-def _units(work, layer):
-    panels, groups = pieces.groups(work, layer)
-    return panels * groups
-
-
-@kernel
-def _line(work):
-    """How many units the line has that layers share."""
-    line = 0
-    for layer in range(1, work.numbers[LAYERS] + 1):
-        line += 0 if at(work, layer, BY_PANELS) else _units(work, layer)
-    return line
-
-
-@kernel
-def _own_of(work, layer, line, before, owner, size):
-    """Those units of a layer, first to last, that are a worker's own; before: units of the line that other layers have
-    before this one."""
-    units = _units(work, layer)
-    if at(work, layer, BY_PANELS):
-        return share(units, owner, size)
-    first, last = share(line, owner, size)
-    return max(first - before, 0), min(last - before, units)
-
-
-@kernel
-def _count_own(work, rank, size):
-    """How many units are a worker's own."""
-    first, last = share(_line(work), rank, size)
-    own = last - first
-    for layer in range(1, work.numbers[LAYERS] + 1):
-        if at(work, layer, BY_PANELS):
-            first, last = share(_units(work, layer), rank, size)
-            own += last - first
-    return own
-
-
-@kernel
 def _block(work, one, block, is_packed, unit):
     """A block of work. is_packed: whether the deltas of its panels are where this function packs them.
 
@@ -357,12 +246,12 @@ def _block(work, one, block, is_packed, unit):
 @kernel
 def _own(work, one, owner, size, unit):
     """All blocks of a worker's units that nobody else has taken; unit: as in _block."""
-    takers, line, before, passed, done = helpers(one.rows, size), _line(work), 0, 0, 0
+    takers, line, before, passed, done = helpers(one.rows, size), line_of(work), 0, 0, 0
     number = next_of(work.words, owner, takers, done)
     for layer in range(1, work.numbers[LAYERS] + 1):
         _, groups = pieces.groups(work, layer)
-        begin, end = _own_of(work, layer, line, before, owner, size)
-        before += 0 if at(work, layer, BY_PANELS) else _units(work, layer)
+        begin, end = own_of(work, layer, line, before, owner, size)
+        before += 0 if at(work, layer, BY_PANELS) else units_of(work, layer)
         if begin >= end:
             continue
         p, last_panel, packed = begin // groups, (end + groups - 1) // groups, -1
@@ -392,10 +281,10 @@ def _open_pass(work, rank, size, rates, count, is_first, is_last, upcoming, t):
     panel, rows, tile = 2 * lanes(work.params), max(count, 1), scratch(work, rank)
     inputs = tile + PIECE * panel
     packed = inputs + PIECE * rows
-    slots, units = (work.numbers[SCRATCH_SIZE] - PIECE * (panel + rows)) // (panel * rows), _count_own(work, rank, size)
+    slots, units = (work.numbers[SCRATCH_SIZE] - PIECE * (panel + rows)) // (panel * rows), count_own(work, rank, size)
     first, last = _next_pass(work, rank, size, count, upcoming)
     updates = is_first and is_last and rates.clip_norm == 0.0 and work.numbers[OPTIMIZER] != optimizer.NONE
-    asks, turns = _is_far(work) and not subnetwork.is_passing(work), max(count // STEPS, 1)
+    asks, turns = is_far(work) and not subnetwork.is_passing(work), max(count // STEPS, 1)
     soon, later = (PIECE * panel + turns - 1) // turns, (work.numbers[COLUMNS_IN] + turns - 1) // turns
     return Pass(
         rates,

@@ -6,7 +6,7 @@ from helpers import DTYPES, data, drift, exact, flat, same
 
 import fastnn as fn
 from fastnn import division
-from fastnn_kernels import gradient, layout, machine
+from fastnn_kernels import ahead, gradient, layout, machine
 from fastnn_kernels import reference as ref
 
 SIZES = [40, 150, 130, 5]  # on no processor do so many columns make fewer than five panels
@@ -38,7 +38,7 @@ def test_the_same_bits_with_few_panels_side_by_side(name, dtype, monkeypatch):
 @pytest.mark.parametrize("batch", [4, ROWS, division.PASS_ROWS + 1])
 def test_products_that_ask_for_what_comes_next_are_those_of_the_oracle(batch, dtype, rng):
     net = fn.MLP(SIZES, activation="tanh", dtype=dtype, seed=1)
-    assert net.params.nbytes * 3 > gradient.NEAR_BYTES
+    assert net.params.nbytes * 3 > ahead.NEAR_BYTES
     X, y = data(rng, (2 * batch + 3, 40)), data(rng, (2 * batch + 3, 5))
     batches = [range(i, min(i + batch, len(X))) for i in range(0, len(X), batch)]
     start = exact(net.weights)
