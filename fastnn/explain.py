@@ -65,7 +65,7 @@ def _on_the_processor(net: MLP, batch: int, optimizer: Optimizer) -> list[str]:
         f"processor   {facts['processor']}, {facts['vector']}",
         f"tile        {facts['tile']}",
         f"step        {batch:,} samples, {flops * batch / 1e6:,.1f} MFLOP, {type(optimizer).__name__}",
-        f"path        {_path(batch, parts, rows, space.rows, stochastic)}{_owners(divided)}",
+        f"path        {_path(batch, parts, rows, layout.block_rows(net.layout), stochastic)}{_owners(divided)}",
         f"threads     {_numbers(numbers)} of {machine.processors()}: {_why()}",
         f"memory      parameters {_bytes(net.layout.count * net.dtype.itemsize)}, "
         f"workspace {_bytes(floats * net.dtype.itemsize)}",

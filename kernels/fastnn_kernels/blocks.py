@@ -5,7 +5,8 @@ Let the weights before a block be W, b. The sample t of the block sees
     z_t = x_t W + b - lr sum_{s < t} (x_s . x_t + 1) delta_s
 
 so the block needs one product X W, one Gram matrix X X.T, and one update W -= lr X.T Delta at its end; only the
-correction, a few rows of n_1 elements, goes sample by sample.
+correction, a few rows of n_1 elements, goes sample by sample. The changes that the layers above the first still lack
+after a block wait in a row behind it for the next one.
 
 The workers of a team divide the first layer's panels: each feeds and updates its own, from input rows of its own.
 Rank 0 takes the steps; meanwhile the others gather the next block, and the last one makes its Gram matrix.
@@ -13,6 +14,7 @@ Rank 0 takes the steps; meanwhile the others gather the next block, and the last
 
 from typing import NamedTuple
 
+from fastnn_kernels.dense import bias_gradient
 from fastnn_kernels.jit import kernel
 from fastnn_kernels.layout import DEPTH, N_IN, STRIDE, WIDTH, A, B, D, W
 from fastnn_kernels.machine import DOTS, UNIT
@@ -27,8 +29,9 @@ from fastnn_kernels.stochastic import (
     columns_of_first_layer,
     finish,
     floor_of,
+    forget,
+    keep,
     rest_of_step,
-    update_bias,
 )
 from fastnn_kernels.team import DECISION, DIVERGED, FLAG, GOES_ON, PROGRESS, STOPPED, decide, meet, raise_flag
 from fastnn_kernels.work import BLOCK, INPUTS, LOSSES, ROWS, SAMPLES, ask_for, at, share
@@ -37,7 +40,7 @@ from fastnn_kernels.work import BLOCK, INPUTS, LOSSES, ROWS, SAMPLES, ask_for, a
 class _Block(NamedTuple):
     """One block, as one worker sees it.
 
-    start: position of its first sample in the order; rows: samples; x: its input rows; gram: X X.T + 1 (rows, ROWS),
+    start: position of its first sample in the order; rows: samples; x: its input rows; gram: X X.T + 1 (rows, _size),
     left of the diagonal; first, last: the first layer's columns that are the worker's.
     """
 
@@ -50,9 +53,15 @@ class _Block(NamedTuple):
 
 
 @kernel
+def _size(work):
+    """Samples of a whole block, and the row behind them."""
+    return work.numbers[ROWS] - UNIT
+
+
+@kernel
 def _block(work, rank, start, first, last):
     """The block from a position of the order on. Blocks take turns in two places for inputs and Gram matrix."""
-    size = work.numbers[ROWS]
+    size = _size(work)
     turn = start // size % 2
     x = work.space + (at(work, 0, A) + (2 * rank + turn) * work.numbers[INPUTS])
     gram = work.space + (work.numbers[BLOCK] + turn * size * size)
@@ -70,7 +79,7 @@ def _gather(work, rank, size, block, t):
 @kernel
 def _make_gram_matrix(work, block):
     """Of every row, its products with the rows before it."""
-    x, stride, size = block.x, at(work, 0, STRIDE), work.numbers[ROWS]
+    x, stride, size = block.x, at(work, 0, STRIDE), _size(work)
     for row in range(0, block.rows, UNIT):
         gram = block.gram + row * size
         for i in range(0, UNIT * size, lanes(x)):
@@ -82,7 +91,7 @@ def _make_gram_matrix(work, block):
 @kernel
 def _ask_for_samples(work, start, panel, panels):
     """Each of a worker's panels asks for its share of the block at `start`: memory and arithmetic run side by side."""
-    first, last = share(min(work.numbers[ROWS], work.numbers[SAMPLES] - start), panel, panels)
+    first, last = share(min(_size(work), work.numbers[SAMPLES] - start), panel, panels)
     for row in range(first, last):
         ask_for(work, start + row)
 
@@ -124,18 +133,19 @@ def _correct(z, width, floor, changes, stride, gram, rows):
 @kernel
 def _steps(work, block, t):
     """The block's steps, t steps before them; (loss, hits, finite). Leaves what each adds to the first layer in D."""
-    loss, hits = 0.0, 0
-    stride, width, floor, size = at(work, 1, STRIDE), at(work, 1, WIDTH), floor_of(work, 1), work.numbers[ROWS]
+    loss, hits, size = 0.0, 0, _size(work)
+    before, stride, width, floor = size, at(work, 1, STRIDE), at(work, 1, WIDTH), floor_of(work, 1)
     z, changes = work.space + at(work, 1, A), work.space + at(work, 1, D)
     for row in range(block.rows):
         _correct(z + row * stride, width, floor, changes, stride, block.gram + row * size, row)
         activate_row(work, 1, row)
         lr = learning_rate(work.constants, t + row + 1)
-        found, finite = rest_of_step(work, row, row - 1, block.start + row, lr)
+        found, finite = rest_of_step(work, row, before, block.start + row, lr)
         if not finite:
             return loss, hits, False
         hits += found
-    finish(work, block.rows - 1)
+        before = row
+    keep(work, before, size)
     complete(work, 0, block.rows, block.start)
     for row in range(block.rows):
         loss += work.space[work.numbers[LOSSES] + row]
@@ -147,8 +157,8 @@ def _update(work, block):
     """The first layer's weights and bias by the changes of all rows in D."""
     x_stride, stride, panel = at(work, 0, STRIDE), at(work, 1, STRIDE), 2 * lanes(work.space)
     change, n_in, depth = work.space + at(work, 1, D), at(work, 1, N_IN), at(work, 1, DEPTH)
-    for row in range(block.rows):
-        update_bias(work, 1, change + row * stride, block.first, block.last)
+    bias = work.params + (at(work, 1, B) + block.first)
+    bias_gradient(change + block.first, stride, block.last - block.first, block.rows, bias, True)
     for column in range(block.first, block.last, panel):
         w, d, columns = (
             work.params + (at(work, 1, W) + column * depth),
@@ -163,6 +173,8 @@ def epoch(work, rank, size, count, t):
     """One epoch of stochastic steps; returns (state of the run, step reached, rank 0's sum of losses and hits)."""
     first, last = columns_of_first_layer(work, rank, size)
     loss, hits, following = 0.0, 0, _block(work, rank, 0, first, last)
+    if rank == 0:
+        forget(work, _size(work))
     _gather(work, rank, size, following, t)
     while following.rows > 0:
         block = following
@@ -173,6 +185,8 @@ def epoch(work, rank, size, count, t):
         if not meet(work.words, size):
             return STOPPED, t, loss, hits
         if load_acquire(work.words + DECISION) != 0:
+            if rank == 0:
+                finish(work, _size(work))
             return STOPPED, t, loss, hits
         if rank == 0:
             value, found, finite = _steps(work, block, t)
@@ -191,4 +205,6 @@ def epoch(work, rank, size, count, t):
         if rank == 0:
             work.words[PROGRESS] += block.rows
             _gather(work, rank, size, following, t)
+    if rank == 0:
+        finish(work, _size(work))
     return GOES_ON, t, loss, hits

@@ -187,14 +187,15 @@ def workspace(
 ) -> Workspace:
     """Lay out activations, deltas and scratch for passes of up to `rows` rows.
 
-    stochastic: for steps of one sample, a block of them side by side, with transposed panels. disturbed: whether a
-    layer has noise on its weights, layer by layer. backwards: whether passes go back through all layers; else only the
-    last one has deltas, which the loss writes. by_panels: whether workers divide a layer's panels, layer by layer;
-    copies: of the input rows, 1 where workers share them. packed: elements that a thread's packed panels of deltas may
-    take; there is room for one in any case.
+    stochastic: for steps of one sample, a block of them side by side and behind it the row of one before it, with
+    transposed panels. disturbed: whether a layer has noise on its weights, layer by layer. backwards: whether passes go
+    back through all layers; else only the last one has deltas, which the loss writes. by_panels: whether workers divide
+    a layer's panels, layer by layer; copies: of the input rows, 1 where workers share them. packed: elements that a
+    thread's packed panels of deltas may take; there is room for one in any case.
     """
     dtype, table = layout.dtype, layout.table.copy()
-    rows = block_rows(layout) if stochastic else round_up(rows, machine.UNIT)
+    block = block_rows(layout)
+    rows = block + machine.UNIT if stochastic else round_up(rows, machine.UNIT)
     inputs = _aligned(rows * table[0, STRIDE], dtype) if copies > 1 else 0
     count = 0
     for layer in range(len(table)):
@@ -226,10 +227,10 @@ def workspace(
     losses, count = count, _aligned(count + 2 * rows, dtype)
     scratch_size = _scratch_size(table, rows, packed, dtype) if backwards else _feed_scratch(table, dtype)
     scratch, count = count, count + threads * scratch_size
-    block, count = count, count + (2 * rows * rows if stochastic else 0)
+    gram, count = count, count + (2 * block * block if stochastic else 0)
     for row, divides in zip(table[1:], by_panels, strict=False):
         row[BY_PANELS] = divides
-    return Workspace(table, rows, threads, losses, scratch, scratch_size, block, int(inputs), int(count))
+    return Workspace(table, rows, threads, losses, scratch, scratch_size, gram, int(inputs), int(count))
 
 
 def _feed_scratch(table: np.ndarray, dtype: np.dtype) -> int:

@@ -15,11 +15,11 @@ from fastnn_kernels.native.atomic import load_acquire, store_release
 from fastnn_kernels.optimizer import learning_rate
 from fastnn_kernels.output import complete
 from fastnn_kernels.stochastic import (
-    NONE,
     activate_row,
     columns_of_first_layer,
     finish,
     floor_of,
+    forget,
     rest_of_step,
     row_of,
     update_bias,
@@ -148,10 +148,9 @@ def _rest_of_step(work, position, t):
 
     Its z is in A: samples take turns in two rows. Returns (loss, hits), both 0 where the team is to leave instead.
     """
-    row, before, words = position % 2, 1 - position % 2 if position > 0 else NONE, work.words
+    row, before, words = position % 2, 1 - position % 2, work.words
     if words[STOP]:
-        if before != NONE:
-            finish(work, before)
+        finish(work, before)
         store_release(words + DECISION, STOPPED)
         return 0.0, 0
     activate_row(work, 1, row)
@@ -173,6 +172,7 @@ def epoch(work, rank, size, count, t):
     following = _inputs(work, 0, numbers)
     _first_layer(work, 1, _Sample(work.X, numbers, 0), following, work.X, first, last)
     if rank == 0:
+        forget(work, 1)
         store_release(work.words + DECISION, GOES_ON)
     for position in range(count):
         inputs, numbers, others = following, others, numbers

@@ -14,8 +14,6 @@ from fastnn_kernels.layout import ACTIVATION, DEPTH, N_IN, N_OUT, STRIDE, WIDTH,
 from fastnn_kernels.native import fill, first_lanes, fma, lanes, load, maximum, select, store
 from fastnn_kernels.work import LAYERS, at, share
 
-NONE = -1  # no row: what is before row 0
-
 
 @kernel
 def row_of(work, layer, column, row):
@@ -42,15 +40,13 @@ def transpose_all(work):
             dense.transpose_rows(work, layer, k, min(panel, depth - k), out)
 
 
-def _panel(updates, multiplies):
+def _panel(multiplies):
     @inline
     def row(w, second, factors, x, k, change, other, s, t):
         """Row k of a panel, its second vector `second` behind the first: w += factor change; returns s, t + x w."""
-        v, u = load(w), load(w + second)
-        if updates:
-            v, u = fma(change, factors[k], v), fma(other, factors[k], u)
-            store(w, v)
-            store(w + second, u)
+        v, u = fma(change, factors[k], load(w)), fma(other, factors[k], load(w + second))
+        store(w, v)
+        store(w + second, u)
         if multiplies:
             s, t = fma(v, x[k], s), fma(u, x[k], t)
         return s, t
@@ -61,10 +57,9 @@ def _panel(updates, multiplies):
 
         For both vectors of a panel, or twice alike for its only one; four sums side by side hide the latency.
         """
-        second, zero = columns - lanes(w), fill(w, 0.0)
-        c = d = s1 = s2 = s3 = t1 = t2 = t3 = zero
-        if updates:
-            c, d = load(changes), load(changes + second)
+        second = columns - lanes(w)
+        c, d = load(changes), load(changes + second)
+        s1 = s2 = s3 = t1 = t2 = t3 = fill(w, 0.0)
         whole = n - n % 4
         for k in range(0, whole, 4):
             s0, t0 = row(w, second, factors, x, k, c, d, s0, t0)
@@ -80,15 +75,7 @@ def _panel(updates, multiplies):
     return panel
 
 
-_multiply, _update, _update_and_multiply = _panel(False, True), _panel(True, False), _panel(True, True)
-
-
-@kernel
-def _through_panel(is_pending, factors, changes, x, n, w, columns, s, t):
-    """s and t plus the columns of x @ w for one panel, behind the update that is pending for it."""
-    if is_pending:
-        return _update_and_multiply(factors, changes, x, n, w, columns, s, t)
-    return _multiply(None, None, x, n, w, columns, s, t)
+_update, _update_and_multiply = _panel(False), _panel(True)
 
 
 @kernel
@@ -134,12 +121,10 @@ def _feed_row(work, layer, row, before):
     for j in range(0, width, panel):
         w, columns = weight + j * depth, min(panel, width - j)
         second = j + columns - lanes(z)
-        s, t = load(bias + j), load(bias + second)
-        if before != NONE:
-            s, t = s + load(change + j), t + load(change + second)
-            store(bias + j, s)
-            store(bias + second, t)
-        s, t = _through_panel(before != NONE, a, change + j, x, n_in, w, columns, s, t)
+        s, t = load(bias + j) + load(change + j), load(bias + second) + load(change + second)
+        store(bias + j, s)
+        store(bias + second, t)
+        s, t = _update_and_multiply(a, change + j, x, n_in, w, columns, s, t)
         store(z + j, maximum(fill(z, floor), s))
         store(z + second, maximum(fill(z, floor), t))
     activate_row(work, layer, row)
@@ -155,7 +140,7 @@ def _delta_row(work, layer, row, before):
     floor = floor_of(work, layer)
     for k in range(0, width, panel):
         w, columns = transposed + k * depth, min(panel, width - k)
-        s, t = _through_panel(before != NONE, change, a + k, d, n_out, w, columns, zero, zero)
+        s, t = _update_and_multiply(change, a + k, d, n_out, w, columns, zero, zero)
         second = k + columns - lanes(dx)
         store(dx + k, select(load(z + k) > floor, s, 0.0))
         store(dx + second, select(load(z + second) > floor, t, 0.0))
@@ -178,8 +163,8 @@ def rest_of_step(work, row, before, position, lr):
     """From the first layer's activations through loss and deltas to the updates of all layers above the first.
 
     Their parameters change when the next row comes through, which reads them anyway, or in `finish`: before is the row
-    whose changes they still lack, or NONE. Deltas are -lr times theirs from the loss on: what is added to a bias, and
-    times the inputs to weights. Leaves them in every layer's D, and the loss to output.complete.
+    whose changes they still lack, or one that was forgotten. Deltas are -lr times theirs from the loss on: what is
+    added to a bias, and times the inputs to weights. Leaves them in every layer's D, and the loss to output.complete.
     """
     layers = work.numbers[LAYERS]
     for layer in range(2, layers + 1):
@@ -188,6 +173,29 @@ def rest_of_step(work, row, before, position, lr):
     for layer in range(layers - 1, 0, -1):
         _delta_row(work, layer, row, before)
     return hits, finite
+
+
+@kernel
+def keep(work, row, place):
+    """Copy to a row `place` what the layers above the first are to change by, where other samples come to `row`."""
+    for layer in range(2, work.numbers[LAYERS] + 1):
+        a, change = row_of(work, layer - 1, A, row), row_of(work, layer, D, row)
+        to, other = row_of(work, layer - 1, A, place), row_of(work, layer, D, place)
+        for j in range(0, at(work, layer, DEPTH), lanes(a)):
+            store(to + j, load(a + j))
+        for j in range(0, at(work, layer, WIDTH), lanes(a)):
+            store(other + j, load(change + j))
+
+
+@kernel
+def forget(work, row):
+    """Make a row one without changes, as comes before the first."""
+    for layer in range(2, work.numbers[LAYERS] + 1):
+        a, change = row_of(work, layer - 1, A, row), row_of(work, layer, D, row)
+        for j in range(0, at(work, layer, DEPTH), lanes(a)):
+            store(a + j, fill(a, 0.0))
+        for j in range(0, at(work, layer, WIDTH), lanes(a)):
+            store(change + j, fill(a, 0.0))
 
 
 @kernel

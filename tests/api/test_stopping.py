@@ -210,6 +210,7 @@ print(json.dumps({"same": same, "steps": state.steps, "left": left, "seconds": s
     [
         (50, 2, "none", 0.0),
         (1, 1, "none", 0.0),
+        (1, 2, "none", 0.0),
         (1, 1, "none", 0.8),  # steps that skip them
         (1, 2, "none", 0.8),
         (50, 2, "sample", 0.0),
