@@ -69,9 +69,9 @@ def _block(work, rank, start, first, last):
 
 
 @kernel
-def _gather(work, rank, size, block, t):
-    """The inputs of a block, which may have no samples; the last worker makes its Gram matrix."""
-    gather(work, block.x, 0, block.rows, Now(t + 1, block.start, True, block.rows, rank, size))
+def _gather(work, rank, size, block):
+    """The inputs of a block, which may have no samples, never augmented; the last worker makes its Gram matrix."""
+    gather(work, block.x, 0, block.rows, Now(0, block.start, False, block.rows, rank, size))
     if rank == size - 1:
         _make_gram_matrix(work, block)
 
@@ -175,7 +175,7 @@ def epoch(work, rank, size, count, t):
     loss, hits, following = 0.0, 0, _block(work, rank, 0, first, last)
     if rank == 0:
         forget(work, _size(work))
-    _gather(work, rank, size, following, t)
+    _gather(work, rank, size, following)
     while following.rows > 0:
         block = following
         following = _block(work, rank, block.start + block.rows, first, last)
@@ -195,7 +195,7 @@ def epoch(work, rank, size, count, t):
             loss += value
             hits += found
         else:
-            _gather(work, rank, size, following, t)
+            _gather(work, rank, size, following)
         if not meet(work.words, size):
             return STOPPED, t, loss, hits
         if load_acquire(work.words + FLAG) != 0:
@@ -204,7 +204,7 @@ def epoch(work, rank, size, count, t):
         t += block.rows
         if rank == 0:
             work.words[PROGRESS] += block.rows
-            _gather(work, rank, size, following, t)
+            _gather(work, rank, size, following)
     if rank == 0:
         finish(work, _size(work))
     return GOES_ON, t, loss, hits
