@@ -77,7 +77,7 @@ def _path(batch: int, parts: int, rows: int, block: int, stochastic: bool) -> st
     if stochastic:
         return (
             f"stochastic: the first layer takes {block} samples side by side, exactly; where more than three fifths of "
-            "the inputs are 0, their rows of weights are skipped instead, on one thread"
+            "the inputs are 0, their rows of weights are skipped instead"
         )
     if parts:
         return (
