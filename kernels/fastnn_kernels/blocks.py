@@ -54,7 +54,7 @@ class _Block(NamedTuple):
 
 @kernel
 def _size(work):
-    """Samples of a whole block, and the row behind them."""
+    """Samples of a whole block; so many rows behind its first one lies the row that waits for the next."""
     return work.numbers[ROWS] - UNIT
 
 

@@ -180,11 +180,8 @@ def keep(work, row, place):
     """Copy to a row `place` what the layers above the first are to change by, where other samples come to `row`."""
     for layer in range(2, work.numbers[LAYERS] + 1):
         a, change = row_of(work, layer - 1, A, row), row_of(work, layer, D, row)
-        to, other = row_of(work, layer - 1, A, place), row_of(work, layer, D, place)
-        for j in range(0, at(work, layer, DEPTH), lanes(a)):
-            store(to + j, load(a + j))
-        for j in range(0, at(work, layer, WIDTH), lanes(a)):
-            store(other + j, load(change + j))
+        dense.pack(a, 0, at(work, layer, DEPTH), 1, row_of(work, layer - 1, A, place))
+        dense.pack(change, 0, at(work, layer, WIDTH), 1, row_of(work, layer, D, place))
 
 
 @kernel
