@@ -18,6 +18,7 @@ from fastnn.errors import InputError
 from fastnn_kernels import augment as kernels
 
 MOST_PIXELS = 1 << 22  # up to which float32 counts
+LEAST_SCALE, MOST_SCALE = 1e-3, 1e3  # beyond them nothing is left of an image
 
 
 @dataclass(frozen=True)
@@ -122,8 +123,9 @@ class Image(Augmentation):
         if self.rotate > 180:
             raise InputError(f"rotate must be from 0 to 180 degrees, got {self.rotate!r}")
         self._check_scale()
-        for name in ("shear", "shift", "elastic", "noise"):
-            checks.real(name, getattr(self, name), least=0.0)
+        for name in ("shear", "shift", "elastic"):
+            checks.real(name, getattr(self, name), least=0.0, below=MOST_PIXELS)
+        checks.real("noise", self.noise, least=0.0)
         checks.real("smooth", self.smooth, least=1.0)
         checks.real("drop", self.drop, least=0.0, below=1.0)
         checks.real("fill", self.fill)
@@ -131,7 +133,7 @@ class Image(Augmentation):
     def _check_scale(self) -> None:
         if not isinstance(self.scale, tuple) or len(self.scale) != 2:
             raise InputError(f"scale must be a pair of factors as (0.9, 1.1), got {self.scale!r}")
-        low, high = (checks.real("scale", factor, above=0.0) for factor in self.scale)
+        low, high = (checks.real("scale", factor, least=LEAST_SCALE, below=MOST_SCALE) for factor in self.scale)
         if low > high:
             raise InputError(f"scale must be a pair (from, to), the smaller factor first, got {self.scale!r}")
 

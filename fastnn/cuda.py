@@ -269,7 +269,7 @@ class Training:
 
     def __init__(self, net: MLP, job: Job, device: memory.Device, library: Cublas | None) -> None:
         settings, state = job.settings, net.fitted.optimizer
-        learning, reserve = Learning.of(job, state.steps), _reserve(net, job)
+        learning, reserve = Learning.of(job, state), _reserve(net, job)
         self._net, self._state = net, state
         self.label, self.words = device.name, team.new_words()
         self._stack, self._is_over = ExitStack(), False

@@ -11,6 +11,7 @@ import numpy as np
 
 from fastnn import description, division, norms, subnetwork
 from fastnn.augment import Plan
+from fastnn.fitted import OptimizerState
 from fastnn.job import Job, Part, Settings
 from fastnn.losses import Loss
 from fastnn.subnetwork import Shrunk
@@ -51,11 +52,11 @@ class Learning:
     vectors: int
 
     @classmethod
-    def of(cls, job: Job, steps: int) -> Learning:
-        """A fit after so many steps."""
+    def of(cls, job: Job, state: OptimizerState) -> Learning:
+        """A fit that begins with an optimizer in this state."""
         settings = job.settings
         vectors = optimizer.states(settings.optimizer.code) + (settings.average is not None)
-        return cls(settings, settings.constants(len(job.training), steps), vectors)
+        return cls(settings, settings.constants(len(job.training), state.steps, state.own_epochs), vectors)
 
     @property
     def keeps_gradient(self) -> bool:
@@ -122,7 +123,7 @@ def open_session(
 
 def check_room(net: MLP, job: Job, reserve: int, library: Cublas | None) -> None:
     """Raises budget.TooLargeError where a fit would not fit, `reserve` bytes being left over."""
-    plan = _Plan(net, job.training, job.settings.loss, Learning.of(job, 0), False, library)
+    plan = _Plan(net, job.training, job.settings.loss, Learning.of(job, net.fitted.optimizer), False, library)
     plan.room(job.settings.batch, True, reserve)
 
 

@@ -96,6 +96,8 @@ class CustomLoss(Loss):
     def __post_init__(self) -> None:
         _check_functions(self)
         checks.flag("check", self.check)
+        for what, function in self.pair.items():
+            _ready(what, function, 2)
         if self.check:
             self._compare()
 
@@ -165,18 +167,27 @@ def _compiled(function: Callable) -> Dispatcher:
     return njit(function.py_func, **{**options, **FLAGS})
 
 
+def _ready(what: str, function: Callable, count: int) -> Dispatcher:
+    """The function compiled for so many numbers. Raises InputError where that cannot be, or gives no real number."""
+    compiled, signature = _compiled(function), (types.float64,) * count
+    try:
+        compiled.compile(signature)
+    except (NumbaError, TypeError) as error:
+        raise InputError(f"Numba cannot compile the {what} for {count} numbers: {error}") from error
+    kind = compiled.overloads[signature].signature.return_type
+    if not isinstance(kind, types.Float | types.Integer | types.Boolean):
+        raise InputError(f"the {what} must give a number, but what it gives is {kind} to Numba")
+    return compiled
+
+
 def _values(
     what: str, function: Callable, points: np.ndarray, rest: tuple[float, ...], finite: bool = True
 ) -> np.ndarray:
     """The function at some points; NaN where it raises an exception and need not be finite.
 
-    Raises InputError where it does not compile or gives no (finite) number.
+    Raises InputError where it does not compile or gives no finite number.
     """
-    compiled, values = _compiled(function), []
-    try:
-        compiled.compile((types.float64,) * (1 + len(rest)))
-    except (NumbaError, TypeError) as error:
-        raise InputError(f"Numba cannot compile the {what} for {1 + len(rest)} numbers: {error}") from error
+    compiled, values = _ready(what, function, 1 + len(rest)), []
     for z in points.tolist():
         try:
             value = compiled(z, *rest)
@@ -185,7 +196,7 @@ def _values(
                 where = _point((z, *rest))
                 raise InputError(f"the {what} must give finite numbers, got {_told(error)} at {where}") from error
             value = np.nan
-        if not isinstance(value, int | float) or (finite and not np.isfinite(value)):
+        if finite and not np.isfinite(value):
             raise InputError(f"the {what} must give finite numbers, got {value!r} at {_point((z, *rest))}")
         values.append(value)
     return np.array(values, np.float64)

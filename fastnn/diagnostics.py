@@ -69,7 +69,7 @@ def diagnose(
     from fastnn.reading import Reader
 
     reader = Reader(net, net.fitted)
-    loss_object = reader.loss(loss)
+    loss_object = reader.trainable_loss(loss)
     part = reader.part(X, y, loss_object, sample_weight=sample_weight, class_weight=class_weight)
     norms.check_batches(net, len(part), len(part))
     return _diagnose(net, part, loss_object)

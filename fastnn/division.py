@@ -10,8 +10,8 @@ import numpy as np
 
 from fastnn import norms
 from fastnn.augment import Augmentation
-from fastnn_kernels import machine
-from fastnn_kernels.layout import block_rows, pad
+from fastnn_kernels import layout, machine
+from fastnn_kernels.layout import Workspace, block_rows
 from fastnn_kernels.noise import SAMPLE_CONNECT
 from fastnn_kernels.work import IN_BLOCKS, SPARSE
 
@@ -86,8 +86,7 @@ def _most_threads(net: MLP, batch: int, flops: float = FLOPS_PER_THREAD) -> int:
 
 def _most_threads_of_single_samples(net: MLP) -> int:
     """As many as a block of them has work for, and the first layer panels."""
-    panel = 2 * pad(net.dtype)
-    return min(_most_threads(net, block_rows(net.layout)), -(-net.sizes[1] // panel))
+    return min(_most_threads(net, block_rows(net.layout)), -(-net.sizes[1] // (2 * machine.lanes(net.dtype))))
 
 
 def parts_and_rows(net: MLP, batch: int, augment: Augmentation | None = None) -> tuple[int, int]:
@@ -124,6 +123,24 @@ def panels(
     return divided, threads if has_copies else 1
 
 
-def little(part: Part, parameters: int, states: int) -> float:
-    """Elements that are little beside data, parameters and state."""
-    return LITTLE * (part.X.size + parameters + states)
+def workspace(
+    net: MLP, codes: Sequence[int], rows: int, threads: int, single: int, most_inputs: float, packed: int
+) -> Workspace:
+    """Where training works. codes: the layers' noises; threads: that share a pass of up to `rows` rows; single: as
+    single_samples; most_inputs: as in panels; packed: elements that each thread's packed deltas may take."""
+    disturbed = [code > SAMPLE_CONNECT for code in codes]
+    if single:
+        copies = 2 * threads if single == IN_BLOCKS else 1
+        return layout.workspace(net.layout, rows, threads, True, disturbed, copies=copies, packed=layout.PACKED_BYTES)
+    divided, copies = panels(net.sizes, codes, rows, threads, most_inputs)
+    return layout.workspace(net.layout, rows, threads, False, disturbed, True, divided, copies, packed)
+
+
+def gradients(batch: int, parts: int, rows: int, clips: bool) -> int:
+    """How many whole gradients training holds: one for each part, or where an update waits for several passes."""
+    return parts or int(clips or batch > rows)
+
+
+def little(data: int, parameters: int, state: int) -> float:
+    """Elements that are little beside so many of data, parameters and state."""
+    return LITTLE * (data + parameters + state)

@@ -9,6 +9,7 @@ from fastnn import description, devices, division, norms, prediction
 from fastnn.devices import Cuda
 from fastnn.optimizers import SGD, Optimizer
 from fastnn_kernels import layout, machine
+from fastnn_kernels.optimizer import states
 from fastnn_kernels.work import IN_BLOCKS
 
 if TYPE_CHECKING:
@@ -56,8 +57,7 @@ def _on_the_processor(net: MLP, batch: int, optimizer: Optimizer) -> list[str]:
     numbers = division.numbers_of_threads(net, batch, None, IN_BLOCKS if stochastic else 0)
     threads = numbers[0]
     parts, rows = division.parts_and_rows(net, batch)
-    space = layout.workspace(net.layout, rows, 1 if parts else threads, stochastic)
-    floats = space.count * threads + net.layout.count * parts if parts else space.count
+    floats = _workspace(net, batch, optimizer, threads, IN_BLOCKS if stochastic else 0)
     speed = batch / prediction.seconds_of_step(net, batch, optimizer, threads, stochastic)
     share = speed * flops / (prediction.limit(str(net.dtype)) * threads)
     divided = [] if parts or stochastic else _divided(net, rows, max(numbers))
@@ -68,9 +68,18 @@ def _on_the_processor(net: MLP, batch: int, optimizer: Optimizer) -> list[str]:
         f"path        {_path(batch, parts, rows, layout.block_rows(net.layout), stochastic)}{_owners(divided)}",
         f"threads     {_numbers(numbers)} of {machine.processors()}: {_why()}",
         f"memory      parameters {_bytes(net.layout.count * net.dtype.itemsize)}, "
-        f"workspace {_bytes(floats * net.dtype.itemsize)}",
+        f"workspace {_bytes(floats * net.dtype.itemsize)}, and up to {division.LITTLE:.0%} of the data",
         f"predicted   {_speed(speed, flops)}, {share:.0%} of what the multiply-adds allow",
     ]
+
+
+def _workspace(net: MLP, batch: int, optimizer: Optimizer, threads: int, single: int) -> int:
+    """Elements beside parameters, state and data, of which few copies are made."""
+    parts, rows = division.parts_and_rows(net, batch)
+    codes, _ = description.noises(net, True)
+    little = division.little(0, net.layout.count, states(optimizer.code) * net.layout.count)
+    space = division.workspace(net, codes, rows, 1 if parts else threads, single, little, int(little / threads))
+    return space.count * (threads if parts else 1) + net.layout.count * division.gradients(batch, parts, rows, False)
 
 
 def _path(batch: int, parts: int, rows: int, block: int, stochastic: bool) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -22,14 +24,21 @@ class OptimizerState:
     """What an optimizer remembers between steps; a second fit goes on from here.
 
     kind: the optimizer's code; values: flat, laid out as the parameters, once a moment, and behind them the
-    average of the weights where has_average; steps and epochs done.
+    average of the weights where has_average; steps and epochs done; begun: the epochs that were done before it started
+    afresh.
     """
 
     kind: int = ADAM
     values: np.ndarray = field(default_factory=lambda: np.zeros(0))
     steps: int = 0
     epochs: int = 0
+    begun: int = 0
     has_average: bool = False
+
+    @property
+    def own_epochs(self) -> int:
+        """Epochs since it started afresh, those that a schedule counts."""
+        return self.epochs - self.begun
 
     @property
     def average(self) -> np.ndarray | None:
@@ -39,7 +48,7 @@ class OptimizerState:
     def start_over(self) -> None:
         """Nothing was learned; the epochs still count."""
         self.values[:] = 0
-        self.steps = 0
+        self.steps, self.begun = 0, self.epochs
         self.has_average = False
 
     def become(self, kind: int, size: int, room: int, like: np.ndarray) -> None:
@@ -49,7 +58,7 @@ class OptimizerState:
         """
         known = self.values[:size] if self.kind == kind and len(self.values) >= size else None
         if known is None:
-            self.kind, self.steps = kind, 0
+            self.kind, self.steps, self.begun = kind, 0, self.epochs
         elif len(self.values) == room:
             return
         self.values = np.zeros(0)  # what nobody goes on from makes room first
@@ -83,8 +92,25 @@ class Fitted:
     crew: Crew | None = None
     raw: np.ndarray | None = None
 
-    def begin(self, job: Job, params: np.ndarray) -> None:
-        """A fit begins: note what it is. params: of the network, which the raw ones replace.
+    @contextmanager
+    def beginning(self, job: Job, params: np.ndarray) -> Iterator[None]:
+        """Note what fit begins, and take it back where what is done meanwhile fails. params: of the network.
+
+        The optimizer's state is not taken back: that of another optimizer has made room for the new one.
+        """
+        before, held = replace(self), None if self.raw is None else params.copy()
+        self._begin(job, params)
+        try:
+            yield
+        except BaseException:
+            if held is not None:
+                params[:] = held
+            self.classes, self.normalization = before.classes, before.normalization
+            self.loss, self.raw = before.loss, before.raw
+            raise
+
+    def _begin(self, job: Job, params: np.ndarray) -> None:
+        """A fit begins: note what it is. The raw parameters replace those of the network.
 
         Another optimizer than before starts afresh, the epochs go on. An average starts from the network's weights,
         which are the last fit's average if it had one.
@@ -103,4 +129,4 @@ class Fitted:
 
     def copy(self) -> Fitted:
         """For another network: what a fit writes is not shared."""
-        return replace(self, optimizer=replace(self.optimizer, values=self.optimizer.values.copy()))
+        return replace(self, crew=None, optimizer=replace(self.optimizer, values=self.optimizer.values.copy()))

@@ -68,14 +68,17 @@ class Settings:
         """Updates in an epoch of so many samples."""
         return -(-samples // self.batch)
 
-    def constants(self, samples: int, steps_done: int) -> np.ndarray:
-        """What the kernels of the optimizer need, float64, for a fit on so many samples after so many steps."""
+    def constants(self, samples: int, steps_done: int, epochs_done: int) -> np.ndarray:
+        """What the kernels of the optimizer need, float64, for a fit on so many samples.
+
+        steps_done, epochs_done: by the same optimizer in earlier fits.
+        """
         constants = self.optimizer.constants()
         penalties.fill(constants, self.penalty, samples)
         clipping.fill(constants, self.clip)
         constants[kernels.AVERAGE] = 0.0 if self.average is None else self.average.decay
         constants[kernels.SCHEDULE : kernels.CONSTANTS] = self.schedule.constants(
-            self.steps(samples), self.epochs, steps_done
+            self.steps(samples), self.epochs, steps_done, epochs_done
         )
         return constants
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -82,7 +83,10 @@ class MLP:
 
     @property
     def classes_(self) -> np.ndarray | None:
-        """(n_out,), the labels of the classes as given to fit, in the order of the outputs; None without classes."""
+        """The labels of the classes as given to fit, in the order of the outputs; None without classes.
+
+        (n_out,), or (2,) for one sigmoid output.
+        """
         return self.fitted.classes
 
     @property
@@ -171,8 +175,9 @@ class MLP:
         """Train. A second fit goes on where the first one stopped, unless reset=True.
 
         X: (samples, n_in), any real dtype. y: labels (samples,), integers or strings, or numbers (samples,) or
-        (samples, n_out). loss: a name or object of fastnn.losses, by default the one that goes with the output.
-        optimizer: a name or object of fastnn.optimizers. batch_size: samples a step; "full" = all, 1 = stochastic.
+        (samples, n_out). loss: a name or object of fastnn.losses, by default the last fit's, at first the one that goes
+        with the output. optimizer: a name or object of fastnn.optimizers. epochs: passes over the training samples.
+        batch_size: samples a step; "full" = all, 1 = stochastic. shuffle: whether every epoch has another order.
         validation: the share of the samples held out (random, stratified for classes), or (Xv, yv). penalty: L1,
         L2 or L1L2. clip: ClipValue or ClipNorm. schedule: a name or object of fastnn.schedules for the learning rate,
         by default constant. normalize: "standard", "minmax" or "robust": statistics of the training samples, stored and
@@ -183,9 +188,10 @@ class MLP:
         their weights.
         accumulate: batches whose gradients make one update, averaged over all their samples. average: EMA, the average
         of the weights that the network holds from then on, while the next fit goes on from the weights themselves.
-        threads: None chooses by the work, and for small networks by what has been faster. device: "cpu", "cuda", or
-        "auto": a GPU where there is one and steps are worth it; the weights are the same to rounding, and each can go
-        on where the other stopped; or a Cuda, which says what multiplies there. progress: whether to show any.
+        callbacks: one Callback or several, asked after every epoch. threads: None chooses by the work, and for small
+        networks by what has been faster. device: "cpu", "cuda", or "auto": a GPU where there is one and steps are worth
+        it; the weights are the same to rounding, and each can go on where the other stopped; or a Cuda, which says what
+        multiplies there. progress: whether to show any.
 
         Returns the History of these epochs. Raises InputError before anything is computed, DivergenceError where the
         loss becomes NaN or infinite, FunctionError where a function of your own raises an exception; the network then
@@ -219,8 +225,9 @@ class MLP:
         if reset:
             self._start_over()
         self.fitted = fitted
-        fitted.begin(job, self.params)
-        with engine.trainer(self, job, show.message) as trainer:
+        with ExitStack() as stack:
+            with fitted.beginning(job, self.params):
+                trainer = stack.enter_context(engine.trainer(self, job, show.message))
             history = Run(self, job, trainer, show).train()
         self.fitted.last_run = LastRun(job.settings.batch, trainer.label, history.samples_per_second)
         return history
@@ -246,9 +253,10 @@ class MLP:
     ) -> RangeTest:
         """The range test: how the loss moves as a copy of this network trains at a rate that rises from step to step.
 
-        The rate rises exponentially from lowest to highest; the test ends early where the loss is above 4 times its
-        lowest value or not finite. All else as in fit. The network stays as it is. Returns a RangeTest, which
-        fastnn.plots.learning_rate_search draws. Source: Smith 2017.
+        The rate rises exponentially from lowest to highest; the test ends early where the mean loss of the last steps,
+        of 64 samples at least, is above 4 times its lowest value, or a loss is not finite. All else as in fit. The
+        network stays as it is. Returns a RangeTest, which fastnn.plots.learning_rate_search draws. Raises InputError
+        where even the first rates are too high. Source: Smith 2017.
         """
         rates = range_test.rates(lowest, highest, steps)
         weighting = {"sample_weight": sample_weight, "class_weight": class_weight}
@@ -329,7 +337,7 @@ class MLP:
         """[(dW (n_in, n_out), db (n_out,)), ...]: of the mean loss, without penalty; weights as in fit.
 
         As a training step on the batch X would take it: batch norm has the statistics of X, which need two samples.
-        There is no noise.
+        There is no noise. Infinite or NaN where numbers leave the range of the dtype.
         """
         reader = Reader(self, self.fitted)
         loss_object = reader.trainable_loss(loss)
@@ -353,6 +361,8 @@ class MLP:
     @classmethod
     def load(cls, path: str | os.PathLike[str], custom: Mapping[str, CustomActivation] | None = None) -> MLP:
         """A network as it was saved. custom: its own activations by name, since a file holds no functions.
+
+        The next fit goes on with the epoch behind the last one; its optimizer starts afresh.
 
         Raises FileError for what is no such file, or needs activations that are not given, and InputError for names
         that the file does not have.

@@ -90,8 +90,11 @@ class _Rooted(Optimizer):
         super().__post_init__()
         checks.real("eps", self.eps, least=0.0)
         checks.real("eps_root", self.eps_root, least=0.0)
-        if self.eps == 0.0 and self.eps_root == 0.0:
-            raise InputError("eps and eps_root cannot both be 0: a gradient of 0 would be divided by 0")
+        if max(self.eps, self.eps_root) < np.finfo(np.float32).tiny:
+            raise InputError(
+                "eps and eps_root cannot both be 0, or too small for float32: a gradient of 0 would be divided by 0, "
+                f"got {self.eps!r} and {self.eps_root!r}"
+            )
 
     def constants(self) -> np.ndarray:
         values = super().constants()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastnn import checks, inputs
 from fastnn.errors import InputError
-from fastnn.files.atomic import replacing
+from fastnn.files.atomic import write_png
 from fastnn.progress import Curves
 
 if TYPE_CHECKING:
@@ -235,6 +235,5 @@ def _shade(number: int, layers: int) -> Any:
 
 def _written(figure: Figure, path: str | os.PathLike[str] | None) -> Figure:
     if path is not None:
-        with replacing(path) as temporary:
-            figure.savefig(temporary, format="png")
+        write_png(path, figure)
     return figure

@@ -85,7 +85,7 @@ class Training:
         rows = min(rows, division.pass_rows(net, settings.minibatch))
         self._steps_per_epoch = settings.steps(len(training))
         self._last_good = LastGood(net.params, net.running, settings.batch, state.steps)
-        constants = settings.constants(len(training), state.steps)
+        constants = settings.constants(len(training), state.steps, state.own_epochs)
         learning = session.Learning(settings, constants, state.values, self._last_good)
         opened = session.open_session(net, training, settings.loss, rows, crew.most, learning=learning, parts=parts)
         self._session = subnetwork.attach(net, opened, rows)
@@ -98,7 +98,11 @@ class Training:
         self._crew, self.words, self.label = crew, self._session.words, crew.label
 
     def __enter__(self) -> Training:
-        self._teams = {number: self._stack.enter_context(Team(number)) for number in self._crew.numbers}
+        try:
+            self._teams = {number: self._stack.enter_context(Team(number)) for number in self._crew.numbers}
+        except BaseException:
+            self._stack.close()
+            raise
         self._crew.start()
         return self
 

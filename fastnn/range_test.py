@@ -20,25 +20,28 @@ from fastnn_kernels import layout
 if TYPE_CHECKING:
     from fastnn.network import MLP
 
-WORSE = 4.0  # times the lowest loss: there the test ends
+WORSE = 4.0  # times the lowest mean loss: there the test ends
 LEAST_STEPS = 10
+LEAST_SAMPLES = 64  # that a mean is taken over: single losses say little
 
 
 @dataclass(frozen=True)
 class RangeTest:
     """rates and losses: (steps,), the rate of each step and the loss of its batch before it.
 
-    suggestion: the rate at which the smoothed loss falls most steeply.
+    suggestion: the rate at which the smoothed loss falls most steeply. reach: how many neighbours to each side go into
+    that.
     """
 
     rates: np.ndarray
     losses: np.ndarray
     suggestion: float
+    reach: int
 
     @property
     def smoothed(self) -> np.ndarray:
         """The losses, each as the mean of its neighbours."""
-        return _smooth(self.losses)
+        return _smooth(self.losses, self.reach)
 
 
 def rates(lowest: Any, highest: Any, steps: Any) -> np.ndarray:
@@ -57,23 +60,26 @@ def run(net: MLP, job: Job, rates: np.ndarray, engine: Engine) -> RangeTest:
     trial.params = layout.zeros(len(net.params), net.dtype)
     trial.params[:], trial.running = net.params, net.running.copy()
     trial.fitted = net.fitted.copy()
-    trial.fitted.begin(job, trial.params)
     show = Silent()
-    with engine.trainer(trial, job, show.message) as trainer:
+    with trial.fitted.beginning(job, trial.params), engine.trainer(trial, job, show.message) as trainer:
         losses = _losses(Run(trial, job, trainer, show), rates, net.seed)
     tried = rates[: len(losses)]
-    return RangeTest(tried, losses, _suggestion(tried, losses))
+    reach = max(_window(len(tried)), LEAST_SAMPLES // 2 // job.settings.batch)
+    return RangeTest(tried, losses, _suggestion(tried, losses, reach), reach)
 
 
 def _losses(run: Run, rates: np.ndarray, seed: int) -> np.ndarray:
-    losses, lowest = run.history.loss, float("inf")
-    batches = _batches(run.job.training.index.copy(), run.job.settings.batch, seed)
+    losses, lowest, batch = run.history.loss, float("inf"), run.job.settings.batch
+    span = max(_window(len(rates)), LEAST_SAMPLES // batch)
+    batches = _batches(run.job.training.index.copy(), batch, seed)
     for rate in rates:
         try:
             run.step(next(batches), rate)
         except DivergenceError:
             break
-        now = float(np.mean(losses[-_window(len(rates)) :]))
+        if len(losses) < span:
+            continue
+        now = float(np.mean(losses[-span:]))
         lowest = min(lowest, now)
         if now > lowest + (WORSE - 1.0) * abs(lowest):
             break
@@ -92,15 +98,17 @@ def _window(steps: int) -> int:
     return max(1, steps // 20)
 
 
-def _smooth(losses: np.ndarray) -> np.ndarray:
-    reach = _window(len(losses))
+def _smooth(losses: np.ndarray, reach: int) -> np.ndarray:
     return np.array([losses[max(i - reach, 0) : i + reach + 1].mean() for i in range(len(losses))])
 
 
-def _suggestion(rates: np.ndarray, losses: np.ndarray) -> float:
+def _suggestion(rates: np.ndarray, losses: np.ndarray, reach: int) -> float:
     if len(losses) < LEAST_STEPS:
         raise InputError(
             f"the loss grew beyond bounds after {len(losses)} steps, at a rate of {rates[-1] if len(rates) else 0:g}: "
             "give a lower rate as lowest"
         )
-    return float(rates[np.gradient(_smooth(losses)).argmin()])
+    slopes = np.gradient(_smooth(losses, reach))
+    if slopes.min() >= 0.0:
+        raise InputError(f"the loss falls at none of the rates from {rates[0]:g} on: give a lower rate as lowest")
+    return float(rates[slopes.argmin()])

@@ -93,6 +93,7 @@ class Reader:
             schedule=schedules.family.get("constant" if asked.schedule is None else asked.schedule),
             augment=augment.check(asked.augment, self._net.n_in),
         )
+        settings.schedule.check_epochs(settings.epochs)
         norms.check_batches(self._net, samples, minibatch)
         return settings
 
@@ -118,13 +119,12 @@ class Reader:
         X: Any,
         y: Any,
         loss: Loss,
-        name: str = "X",
         classes: np.ndarray | None = None,
         sample_weight: Any = None,
         class_weight: Any = None,
     ) -> Part:
         """All samples of X and y. classes: those that y must keep to, by default those of the last fit."""
-        array = inputs.matrix(name, X, self._net.n_in, self._net.dtype)
+        array = inputs.matrix("X", X, self._net.n_in, self._net.dtype)
         known = self._fitted.classes if classes is None else classes
         read = targets.read(y, len(array), self._net.n_out, self._output, loss, self._net.dtype, known)
         weights = weighting.read(sample_weight, class_weight, read, len(array), self._net.dtype)
@@ -137,9 +137,15 @@ class Reader:
         if isinstance(validation, tuple):
             if len(validation) != 2:
                 raise InputError(f"validation must be a share or a pair (X, y), got {len(validation)} things")
-            return whole, self.part(*validation, loss, "validation X", whole.targets.classes)
+            try:
+                return whole, self.part(*validation, loss, whole.targets.classes)
+            except InputError as error:
+                raise InputError(f"in validation: {error}") from error
         is_held = self._draw(whole, validation)
-        return replace(whole, index=whole.index[~is_held]), replace(whole, index=whole.index[is_held])
+        training, held = (replace(whole, index=whole.index[part]) for part in (~is_held, is_held))
+        if training.weights is not None and not training.weights[training.index].any():
+            raise InputError("all weights of the samples that are not held out are 0: nothing would be learned")
+        return training, held
 
     def _draw(self, whole: Part, share: float) -> np.ndarray:
         """Whether each sample is held out, bool (samples,)."""

@@ -24,12 +24,19 @@ class Schedule:
     def __post_init__(self) -> None:
         checks.real("warm_up", self.warm_up, least=0.0)
 
-    def constants(self, steps_per_epoch: int, epochs: int, steps_done: int) -> np.ndarray:
-        """float64, as fastnn_kernels.schedule numbers them, for a fit of so many epochs after so many steps."""
+    def check_epochs(self, epochs: int) -> None:
+        """Raises InputError where a fit of so many epochs is too short."""
+
+    def constants(self, steps_per_epoch: int, epochs: int, steps_done: int, epochs_done: int) -> np.ndarray:
+        """float64, as fastnn_kernels.schedule numbers them, for a fit of so many epochs after so many steps and epochs.
+
+        Earlier epochs may have had other batches or samples than this fit has, and so other numbers of steps.
+        """
         values = np.zeros(kernels.CONSTANTS)
         values[kernels.CODE] = kernels.CODES[family.name(self)]
         values[kernels.EVERY] = 1.0
         values[kernels.STEPS] = steps_per_epoch
+        values[kernels.FIRST] = steps_done - epochs_done * steps_per_epoch
         values[kernels.WARM_UP] = self.warm_up
         return values
 
@@ -51,8 +58,8 @@ class StepDecay(Schedule):
         checks.real("gamma", self.gamma, above=0.0)
         checks.whole("every", self.every)
 
-    def constants(self, steps_per_epoch: int, epochs: int, steps_done: int) -> np.ndarray:
-        values = super().constants(steps_per_epoch, epochs, steps_done)
+    def constants(self, steps_per_epoch: int, epochs: int, steps_done: int, epochs_done: int) -> np.ndarray:
+        values = super().constants(steps_per_epoch, epochs, steps_done, epochs_done)
         values[kernels.GAMMA], values[kernels.EVERY] = self.gamma, self.every
         return values
 
@@ -67,8 +74,8 @@ class Exponential(Schedule):
         super().__post_init__()
         checks.real("gamma", self.gamma, above=0.0)
 
-    def constants(self, steps_per_epoch: int, epochs: int, steps_done: int) -> np.ndarray:
-        values = super().constants(steps_per_epoch, epochs, steps_done)
+    def constants(self, steps_per_epoch: int, epochs: int, steps_done: int, epochs_done: int) -> np.ndarray:
+        values = super().constants(steps_per_epoch, epochs, steps_done, epochs_done)
         values[kernels.GAMMA] = self.gamma
         return values
 
@@ -83,8 +90,8 @@ class InverseTime(Schedule):
         super().__post_init__()
         checks.real("decay", self.decay, least=0.0)
 
-    def constants(self, steps_per_epoch: int, epochs: int, steps_done: int) -> np.ndarray:
-        values = super().constants(steps_per_epoch, epochs, steps_done)
+    def constants(self, steps_per_epoch: int, epochs: int, steps_done: int, epochs_done: int) -> np.ndarray:
+        values = super().constants(steps_per_epoch, epochs, steps_done, epochs_done)
         values[kernels.GAMMA] = self.decay
         return values
 
@@ -103,15 +110,19 @@ class Cosine(Schedule):
         super().__post_init__()
         if self.epochs is not None:
             checks.whole("epochs of a cosine", self.epochs)
-            if self.warm_up >= self.epochs:
-                raise InputError(f"warm_up must be shorter than the {self.epochs} epochs, got {self.warm_up!r}")
+            self.check_epochs(self.epochs)
         checks.real("floor", self.floor, least=0.0)
 
-    def constants(self, steps_per_epoch: int, epochs: int, steps_done: int) -> np.ndarray:
-        values = super().constants(steps_per_epoch, epochs, steps_done)
-        values[kernels.EVERY] = epochs if self.epochs is None else self.epochs
-        values[kernels.FIRST] = steps_done if self.epochs is None else 0
-        values[kernels.FLOOR] = self.floor
+    def check_epochs(self, epochs: int) -> None:
+        end = epochs if self.epochs is None else self.epochs
+        if self.warm_up >= end:
+            raise InputError(f"warm_up must be shorter than the {end} epochs of the cosine, got {self.warm_up!r}")
+
+    def constants(self, steps_per_epoch: int, epochs: int, steps_done: int, epochs_done: int) -> np.ndarray:
+        values = super().constants(steps_per_epoch, epochs, steps_done, epochs_done)
+        values[kernels.EVERY], values[kernels.FLOOR] = self.epochs, self.floor
+        if self.epochs is None:
+            values[kernels.EVERY], values[kernels.FIRST] = epochs, steps_done
         return values
 
 
@@ -138,8 +149,8 @@ class OneCycle(Schedule):
         if self.warm_up:
             raise InputError(f"a cycle begins with a warm-up of its own, so warm_up must be 0, got {self.warm_up!r}")
 
-    def constants(self, steps_per_epoch: int, epochs: int, steps_done: int) -> np.ndarray:
-        values = super().constants(steps_per_epoch, epochs, steps_done)
+    def constants(self, steps_per_epoch: int, epochs: int, steps_done: int, epochs_done: int) -> np.ndarray:
+        values = super().constants(steps_per_epoch, epochs, steps_done, epochs_done)
         values[kernels.EVERY], values[kernels.FIRST] = epochs, steps_done
         values[kernels.GAMMA], values[kernels.PEAK], values[kernels.FLOOR] = self.start, self.peak, self.end
         values[kernels.LINEAR] = self.anneal == "linear"

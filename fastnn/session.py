@@ -18,7 +18,6 @@ from fastnn.losses import Loss
 from fastnn_kernels import augment as augment_kernels
 from fastnn_kernels import epoch, finite, jit, layout, machine, optimizer, team, update, work
 from fastnn_kernels import observe as observing
-from fastnn_kernels.noise import SAMPLE_CONNECT
 from fastnn_kernels.work import Arrays
 
 if TYPE_CHECKING:
@@ -95,17 +94,12 @@ def open_session(
     codes, noise_constants = description.noises(net, learning is not None)
     single = 0 if learning is None else division.single_samples(net, part, learning.settings)
     spaces, sharing = (threads, 1) if parts else (1, threads)
-    disturbed = [code > SAMPLE_CONNECT for code in codes]
-    panels: tuple[Sequence[bool], int] = (), 1
-    packed = layout.PACKED_BYTES  # as many as there are: a gradient alone takes little
-    if single:
-        panels = (), 2 * threads if single == work.IN_BLOCKS else 1
-    elif learning is not None:
-        little = division.little(part, len(net.params), len(learning.state))
+    if learning is None:
+        space = layout.workspace(net.layout, rows, sharing, backwards=not predicts, packed=layout.PACKED_BYTES)
+    else:
+        little = division.little(part.X.size, len(net.params), len(learning.state))
         most_inputs = little if learning.settings.augment is None else 0.0  # each copy would be augmented
-        panels = division.panels(net.sizes, codes, rows, sharing, most_inputs)
-        packed = int(little / threads)
-    space = layout.workspace(net.layout, rows, sharing, single > 0, disturbed, not predicts, *panels, packed=packed)
+        space = division.workspace(net, codes, rows, sharing, single, most_inputs, int(little / threads))
     space.table[1:, layout.NOISE] = codes
     space.table[1:, FUNCTIONS] = [layer.function.addresses(net.dtype) for layer in net.layers]
     numbers = description.numbers(net, part, loss)
@@ -160,7 +154,7 @@ def _learning(net: MLP, arrays: Arrays, learning: Learning) -> Arrays:
     numbers[work.OPTIMIZER], numbers[work.SHUFFLED] = settings.optimizer.code, settings.shuffle
     learning.last_good.share(numbers)
     parts, clips = int(numbers[work.PARTS]), constants[optimizer.CLIP_NORM] > 0.0
-    gradients = parts or (1 if clips or settings.batch > numbers[work.PASS_ROWS] else 0)
+    gradients = division.gradients(settings.batch, parts, int(numbers[work.PASS_ROWS]), clips)
     if parts or clips:
         constants = np.concatenate([constants, np.zeros(update.chunks(len(net.params)) + parts)])
     kept, kept_running = learning.last_good.for_kernels or (arrays.kept, arrays.kept_running)

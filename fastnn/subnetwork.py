@@ -40,7 +40,9 @@ def shrink(net: MLP, codes: Sequence[int], constants: np.ndarray) -> Shrunk | No
     for i, (layer, units) in enumerate(zip(net.layers, kept, strict=True)):
         if units < layer.units:
             codes[i] = noise.DROPOUT
-            constants[i + 1] = 0.0, layer.units / units, units / layer.units, layer.dropout.per_code
+            scale = layer.units / units
+            constants[i + 1, [noise.BORDER, noise.SCALE, noise.UNSCALE]] = 0.0, scale, 1.0 / scale
+            constants[i + 1, noise.PER] = layer.dropout.per_code
     per = noise.PER_BATCH if noise.PER_BATCH in constants[1:, noise.PER] else noise.PER_EPOCH
     return Shrunk([net.n_in, *kept], codes, constants, per)
 

@@ -71,7 +71,7 @@ def read(
         return _class_labels(array, n_out, known)
     if isinstance(output, Sigmoid) and n_out == 1 and (_are_labels(array, known) or _are_bits(array, loss)):
         return _two_classes(array.reshape(-1), dtype, known)
-    return _numbers(array, n_out, output, loss, dtype)
+    return _numbers(array, n_out, output, loss, dtype, known)
 
 
 def _array(y: Any) -> np.ndarray:
@@ -158,7 +158,9 @@ def _numbered(array: np.ndarray, classes: np.ndarray) -> np.ndarray:
     return numbers
 
 
-def _numbers(array: np.ndarray, n_out: int, output: Activation, loss: Loss, dtype: np.dtype) -> Targets:
+def _numbers(
+    array: np.ndarray, n_out: int, output: Activation, loss: Loss, dtype: np.dtype, known: np.ndarray | None
+) -> Targets:
     """Regression, several yes-or-no outputs, or rows of class probabilities."""
     array = inputs.numeric("y", array)
     if array.ndim == 1:
@@ -174,13 +176,13 @@ def _numbers(array: np.ndarray, n_out: int, output: Activation, loss: Loss, dtyp
         row, column = np.argwhere(dense < 0)[0]
         raise InputError(f"y[{row}, {column}] = {array[row, column]} is no count: poisson needs targets of at least 0")
     if isinstance(output, Softmax):
-        return _class_rows(dense, loss)
+        return _class_rows(dense, loss, known)
     return Targets(None, dense, None, BINARY if probabilities else NOTHING)
 
 
-def _class_rows(dense: np.ndarray, loss: Loss) -> Targets:
+def _class_rows(dense: np.ndarray, loss: Loss, known: np.ndarray | None) -> Targets:
     sums = dense.sum(axis=1)
     wrong = np.flatnonzero(np.abs(sums - 1) > 1e-3)
     if isinstance(loss, CrossEntropy) and len(wrong):
         raise InputError(f"the rows of y must sum to 1, but row {wrong[0]} sums to {sums[wrong[0]]:g}")
-    return Targets(None, dense, np.arange(dense.shape[1]), CLASSES)
+    return Targets(None, dense, np.arange(dense.shape[1]) if known is None else known, CLASSES)

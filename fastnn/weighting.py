@@ -26,7 +26,12 @@ def read(sample_weight: Any, class_weight: Any, targets: Targets, samples: int, 
     if sample_weight is not None:
         weights = _of_samples(sample_weight, samples, dtype)
     if class_weight is not None:
-        weights = weights * _of_classes(class_weight, targets).astype(dtype)
+        factors = _of_classes(class_weight, targets)
+        with np.errstate(over="ignore"):  # what is too large becomes infinite and is reported below
+            weights = weights * factors.astype(dtype)
+    if not np.isfinite(weights).all():
+        first = int(np.flatnonzero(~np.isfinite(weights))[0])
+        raise InputError(f"the weight of sample {first} is too large for {dtype}: choose smaller weights")
     if not weights.any():
         raise InputError("all weights of samples are 0: nothing would be learned")
     return weights

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from fastnn.bench.environment import ON_DEVICE, machine, versions
 from fastnn.bench.turns import Comparison, Result
+from fastnn.files.atomic import write_png, write_text
 
 COLUMNS = ("workload", "peer", "samples/s", "ratio", "GFLOP/s", "of limit", "start s")
 NOTE = (
@@ -124,7 +125,7 @@ def _result_as_json(comparison: Comparison, result: Result) -> dict:
 
 
 def write_json(comparisons: Sequence[Comparison], path: Path) -> None:
-    path.write_text(json.dumps(as_json(comparisons), indent=1) + "\n")
+    write_text(path, json.dumps(as_json(comparisons), indent=1) + "\n")
 
 
 def write_markdown(comparisons: Sequence[Comparison], path: Path) -> None:
@@ -143,7 +144,7 @@ def write_markdown(comparisons: Sequence[Comparison], path: Path) -> None:
     reasons = left_out(comparisons)
     if reasons:
         lines += ["", *(f"- {reason}" for reason in reasons)]
-    path.write_text("\n".join(lines) + "\n")
+    write_text(path, "\n".join(lines) + "\n")
 
 
 def facts() -> str:
@@ -167,7 +168,7 @@ def write_plot(comparisons: Sequence[Comparison], path: Path) -> None:
     for axes, (threads, group) in zip(panels, groups.items(), strict=True):
         _draw(axes, group)
         axes.set_title(title(threads))
-    figure.savefig(path, dpi=150)
+    write_png(path, figure)
 
 
 def _draw(axes, comparisons: Sequence[Comparison]) -> None:

@@ -20,6 +20,7 @@ from fastnn.bench.environment import machine, versions
 from fastnn.bench.limit import fma_limit
 from fastnn.bench.memory import LEVELS, bandwidth
 from fastnn.bench.report import facts, markdown_row
+from fastnn.files.atomic import write_png, write_text
 
 COLUMNS = ("kernel", "shape", "dtype", "GFLOP/s", "GB/s", "of limit")
 MARKERS = {"product": "o", "activation": "^", "normalization": "v", "noise": "P", "loss": "s", "optimizer": "D"}
@@ -125,7 +126,7 @@ def as_json(points: Iterable[Point]) -> dict:
 
 
 def write_json(points: Iterable[Point], path: Path) -> None:
-    path.write_text(json.dumps(as_json(points), indent=1) + "\n")
+    write_text(path, json.dumps(as_json(points), indent=1) + "\n")
 
 
 def write_markdown(points: Iterable[Point], path: Path) -> None:
@@ -135,7 +136,7 @@ def write_markdown(points: Iterable[Point], path: Path) -> None:
     numbers += [f"{value:.0f} GB/s from {name}" for name, value in limits["gigabytes_per_second"].items()]
     table = [markdown_row(COLUMNS), "|---|---|---|--:|--:|--:|", *map(markdown_row, rows(points))]
     lines = ["# Kernels, one thread", "", facts(), "", f"Limits: {', '.join(numbers)}.", "", *table]
-    path.write_text("\n".join(lines) + "\n")
+    write_text(path, "\n".join(lines) + "\n")
 
 
 def write_plot(points: Iterable[Point], path: Path) -> None:
@@ -168,4 +169,4 @@ def write_plot(points: Iterable[Point], path: Path) -> None:
     axes.set(xscale="log", yscale="log", xlim=(lowest, highest), title="Roofline, 1 thread")
     axes.set(xlabel="operations a byte", ylabel="GFLOP/s")
     axes.legend(loc="lower right", frameon=False)
-    figure.savefig(path, dpi=150)
+    write_png(path, figure)

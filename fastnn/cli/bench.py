@@ -32,7 +32,7 @@ def bench(
     json: Annotated[Path | None, typer.Option(help="write everything measured to this file")] = None,
     markdown: Annotated[Path | None, typer.Option(help="write the tables to this file")] = None,
     plot: Annotated[
-        Path | None, typer.Option(help="draw throughput by workload, or the roofline, into this file")
+        Path | None, typer.Option(help="draw throughput by workload, or the roofline, into this PNG file")
     ] = None,
     kernels: Annotated[bool, typer.Option("--kernels", help="time every kernel by itself, on one thread")] = False,
     dtype: Annotated[str, typer.Option(help="of networks or kernels: float32 or float64")] = "float32",

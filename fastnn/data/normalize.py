@@ -45,8 +45,8 @@ def fit(method: str, X: np.ndarray, index: np.ndarray | None = None) -> Normaliz
     method: "standard", "minmax" or "robust".
     X: float32 or float64 (samples, features), finite. index: the rows to look at, all without it.
 
-    A column that is constant gets scale 1. Where half of a column's values are the same, "robust" takes the standard
-    deviation for the quartiles' distance, which is 0.
+    A column that is constant, or spreads over less than the dtype's smallest normal number, gets scale 1. Where half of
+    a column's values are the same, "robust" takes the standard deviation for the quartiles' distance, which is 0.
     Raises InputError for an unknown method, or for X that is not 2-D floats or has no rows.
     """
     if method not in METHODS:
@@ -56,7 +56,7 @@ def fit(method: str, X: np.ndarray, index: np.ndarray | None = None) -> Normaliz
     if len(X if index is None else index) == 0:
         raise InputError("cannot normalize by data of no rows")
     shift, spread = {"standard": _standard, "minmax": _minmax, "robust": _robust}[method](X, index)
-    return Normalization(method, shift, 1.0 / np.where(spread > np.finfo(np.float64).tiny, spread, 1.0))
+    return Normalization(method, shift, 1.0 / np.where(spread > np.finfo(X.dtype).tiny, spread, 1.0))
 
 
 def _standard(X: np.ndarray, index: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:

@@ -104,6 +104,8 @@ def _as_rows(source: str, data: np.ndarray) -> tuple[np.ndarray, tuple[int, int]
     if data.ndim not in (2, 3) or data.dtype.kind not in "fiub":
         raise FileError(f"{source}: X must be numbers, (samples, features) or (samples, height, width); "
                         f"it is {data.dtype} {data.shape}")  # fmt: skip
+    if data.size == 0:
+        raise FileError(f"{source}: X holds no numbers; its shape is {data.shape}")
     image_shape = (data.shape[1], data.shape[2]) if data.ndim == 3 else None
     rows = data.reshape(len(data), -1)
     if image_shape and data.dtype == np.uint8:

@@ -21,7 +21,8 @@ def split(
     fraction: the share held out, between 0 and 1. round(fraction * samples) are, at least one, and at least one is not.
     seed: the same seed draws the same samples.
     stratify: None means: where classes are given. The shares of the classes are rounded by largest remainder, equal
-        remainders in random order, so that their sum is right and no class is preferred.
+        remainders in random order, so that their sum is right and no class is preferred. Every class keeps a sample to
+        train on as long as there are others to hold out.
 
     Returns the indices to train on and the indices held out, int64, each sorted.
     Raises InputError for fewer than two samples, a fraction outside (0, 1), or stratify without classes.
@@ -86,7 +87,9 @@ def _draw_by_class(labels: np.ndarray, held: int, random: np.random.Generator) -
     shares, remainders = np.divmod(held * counts, len(labels))
     order = random.permutation(len(counts))
     order = order[np.argsort(-remainders[order], kind="stable")]
-    shares[order[: held - shares.sum()]] += 1
+    most = counts - 1 if held <= len(labels) - len(classes) else counts
+    while rest := held - shares.sum():
+        shares[order[(shares < most)[order]][:rest]] += 1
     first = np.cumsum(counts) - counts
     is_held = np.zeros(len(labels), dtype=bool)  # class by class
     for start, count, share in zip(first, counts, shares, strict=True):

@@ -45,7 +45,10 @@ def save(net: MLP, path: str | os.PathLike[str]) -> None:
         tensors["normalization.scale"] = np.ascontiguousarray(net.normalization.scale)
     metadata = {"format": FORMAT, "version": str(VERSION), "architecture": json.dumps(_describe(net))}
     with replacing(path) as temporary:
-        save_file(tensors, temporary, metadata)
+        try:
+            save_file(tensors, temporary, metadata)
+        except SafetensorError as error:
+            raise FileError(f"cannot write {path}: {error}") from error
 
 
 def _describe(net: MLP) -> dict[str, Any]:
@@ -63,6 +66,7 @@ def _describe(net: MLP) -> dict[str, Any]:
         "dtype": net.dtype.name,
         "seed": net.seed,
         "init": initializers.family.describe(net.init),
+        "epochs": net.fitted.optimizer.epochs,
         "loss": _describe_loss(net.fitted.loss),
         "classes": None if net.classes_ is None else net.classes_.tolist(),
         "normalization": None if net.normalization is None else net.normalization.method,
@@ -153,6 +157,7 @@ def _build(described: dict[str, Any], functions: list[Activation], file: Any) ->
         for number in range(len(layers))
     )
     net.set_norms(_norm_state(file, number, state) for number, state in enumerate(net.norms))
+    net.fitted.optimizer.epochs = net.fitted.optimizer.begun = int(described.get("epochs", 0))
     if described["loss"] is not None:
         net.fitted.loss = losses.family.build(described["loss"])
     if described["classes"] is not None:

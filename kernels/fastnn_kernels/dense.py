@@ -250,15 +250,11 @@ def delta_panel(work, layer, column, first, last, act, now):
 
 
 @kernel
-def deltas_rows(work, layer):
-    """Whether something of the layer's delta goes by whole rows."""
-    is_custom = at(work, layer, ACTIVATION) == activation.CUSTOM
-    return at(work, layer, NOISE) == noise.DROPOUT or is_custom or at(work, layer, NORM) != NO_NORM
-
-
-@kernel
 def delta_rows(work, layer, first, last, now):
-    """That, for the rows first to last; False where the team is told to leave."""
+    """What of the layer's delta goes by whole rows, for the rows first to last.
+
+    False where the team is told to leave.
+    """
     if at(work, layer, NOISE) == noise.DROPOUT:
         noise.drop_delta(work, layer, first, last, now)
     if at(work, layer, ACTIVATION) == activation.CUSTOM:

@@ -101,7 +101,6 @@ class Workspace:
 
     table: np.ndarray
     rows: int
-    threads: int
     losses: int
     scratch: int
     scratch_size: int
@@ -230,7 +229,7 @@ def workspace(
     gram, count = count, count + (2 * block * block if stochastic else 0)
     for row, divides in zip(table[1:], by_panels, strict=False):
         row[BY_PANELS] = divides
-    return Workspace(table, rows, threads, losses, scratch, scratch_size, gram, int(inputs), int(count))
+    return Workspace(table, rows, losses, scratch, scratch_size, gram, int(inputs), int(count))
 
 
 def _feed_scratch(table: np.ndarray, dtype: np.dtype) -> int:

@@ -69,8 +69,10 @@ REGISTERS = 32 if VECTOR_BYTES == 64 or not IS_X86 else 16
 """Vector registers that a kernel can hold its tile in."""
 
 UNIT = 4 if REGISTERS == 32 else 2
-MOST_COLUMNS = 32  # of a panel on any machine: two vectors of 512 bits of float32
 """Register tiles have 3, 2 or 1 times so many rows: 12 x 2 vectors leave room for operands in 32 registers."""
+
+MOST_COLUMNS = 32
+"""Of a panel on any machine: two vectors of 512 bits of float32."""
 
 TALL = 3 * UNIT  # rows of the tallest tile of two vectors
 DOTS = 4

@@ -22,11 +22,11 @@ NONE, DROPOUT, SAMPLE_CONNECT, DROPCONNECT, SHAKEOUT, WHITEOUT_ADDED, WHITEOUT_M
 BORDER = 0  # off is what has a number below: p on the grid of rng's numbers, the same in both dtypes
 SCALE = 1  # of what stays
 UNSCALE = 2  # 1 / SCALE
-PER = 3  # dropout of a small network, see subnetwork.py: one of these
-NEVER, PER_BATCH, PER_EPOCH = range(3)
 TAU, C = 2, 3  # Shakeout's, beside BORDER and SCALE
 SIGMA, GAMMA, LAMBDA = 0, 1, 2  # Whiteout's
-CONSTANTS = 4
+PER = 4  # dropout of a small network, see subnetwork.py: one of these
+NEVER, PER_BATCH, PER_EPOCH = range(3)
+CONSTANTS = 5
 
 SMALLEST = 1e-4  # Whiteout's noise grows as weights shrink, down to this size
 

@@ -4,24 +4,10 @@ import math
 
 import numpy as np
 
-from fastnn_kernels import reference, rng
+from fastnn_kernels.reference_noise import normals, uniforms
 
-
-def uniforms(count, stream, sample, t, seed):
-    """The row of uniform numbers that rng.uniforms draws."""
-    out = []
-    for j in range(-(-count // rng.GROUP) * rng.GROUP):
-        draw = j // rng.GROUP * rng.RUN + j % rng.RUN
-        words = reference.philox4x32((draw, stream, sample, t % 2**32), (seed % 2**32, seed >> 32))
-        out.append((words[j // rng.RUN % 4] >> 8) * 2.0**-24)
-    return np.array(out)
-
-
-def normals(count, stream, sample, t, seed):
-    """The row of normal numbers that rng.normals draws."""
-    first, second = uniforms(count, stream, sample, t, seed).reshape(-1, 2, rng.RUN).transpose(1, 0, 2)
-    radius, angle = np.sqrt(-2 * np.log1p(-first)), 2 * np.pi * second
-    return np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1).reshape(-1)[:count]
+# What random numbers are drawn for, in the place of a layer's number.
+MAP, NODES, DROPS, NOISE = range(4)
 
 
 def spline(x):
@@ -34,7 +20,7 @@ def field(a, sample, t, seed):
     """Displacement (height, width, 2) to the right and down, of deviation a.elastic everywhere."""
     spacing = a.smooth * math.sqrt(3)
     rows, columns = (math.floor((n - 1) / spacing) + 4 for n in (a.height, a.width))
-    nodes = normals(2 * rows * columns, rng.AUGMENTATION + 1, sample, t, seed).reshape(rows, 2, columns)
+    nodes = normals(2 * rows * columns, "augmentation", NODES, sample, t, seed).reshape(rows, 2, columns)
     out = np.zeros((a.height, a.width, 2))
     for y in range(a.height):
         for x in range(a.width):
@@ -48,7 +34,7 @@ def field(a, sample, t, seed):
 
 def inverse_map(a, sample, t, seed):
     """A^-1 and the shift (right, down)."""
-    u = uniforms(5, rng.AUGMENTATION, sample, t, seed)
+    u = uniforms(5, "augmentation", MAP, sample, t, seed)
     angle = math.radians(a.rotate) * (2 * u[0] - 1)
     scale = a.scale[0] + (a.scale[1] - a.scale[0]) * u[1]
     rotation = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
@@ -87,7 +73,7 @@ def augment(a, X, t, seed):
     out = np.empty(X.shape)
     for sample, x in enumerate(X):
         moved = warp(a, x.reshape(a.height, a.width), sample, t, seed).ravel()
-        dropped = uniforms(len(x), rng.AUGMENTATION + 2, sample, t, seed)[: len(x)] < a.drop
+        dropped = uniforms(len(x), "augmentation", DROPS, sample, t, seed)[: len(x)] < a.drop
         moved[dropped] = a.fill
-        out[sample] = moved + a.noise * normals(len(x), rng.AUGMENTATION + 3, sample, t, seed)
+        out[sample] = moved + a.noise * normals(len(x), "augmentation", NOISE, sample, t, seed)
     return out

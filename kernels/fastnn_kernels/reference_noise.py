@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from fastnn_kernels import reference as ref
 from fastnn_kernels.reference import Activation, Array, Layer
 
-PURPOSES = {"dropout": 1, "drop_connect": 2, "shakeout": 3, "whiteout": 4, "noisy_relu": 5}
+PURPOSES = {"dropout": 1, "drop_connect": 2, "shakeout": 3, "whiteout": 4, "noisy_relu": 5, "augmentation": 6}
 
 
 @dataclass(frozen=True)

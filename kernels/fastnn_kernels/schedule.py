@@ -52,13 +52,15 @@ def _along(is_linear, start, end, part):
 
 @kernel
 def _one_cycle(constants, first, done):
-    """As PyTorch counts: the first step has gamma, the last one floor; 1 is one step before the share is over."""
+    """As PyTorch counts: the first step has gamma, the last one floor; 1 is one step before the share is over.
+
+    A share of less than one step leaves the way down alone, which then has begun before the first step.
+    """
     every, steps, is_linear = constants[first + EVERY], constants[first + STEPS], constants[first + LINEAR] != 0.0
-    last = max(every * steps - 1.0, 1.0)
-    top = max(constants[first + PEAK] * every * steps - 1.0, 0.0)
+    last, top = every * steps - 1.0, constants[first + PEAK] * every * steps - 1.0
     if done < top:
         return _along(is_linear, constants[first + GAMMA], 1.0, done / top)
-    part = min((done - top) / max(last - top, 1.0), 1.0)
+    part = min((done - top) / (last - top), 1.0)
     return _along(is_linear, 1.0, constants[first + FLOOR], part)
 
 

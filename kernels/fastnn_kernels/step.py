@@ -51,7 +51,7 @@ def step(work, rank, size, start, count, t):
                 return STOPPED, loss, hits
             found, finite = output.losses(work, first, last, begin, 1.0 / count)
             hits += found
-            if not finite:
+            if not finite and work.numbers[OPTIMIZER] != optimizer.NONE:
                 raise_flag(work.words)
             if not delta_all(work, first, last, now):
                 return STOPPED, loss, hits

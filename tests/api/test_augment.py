@@ -115,6 +115,17 @@ def test_validation_and_prediction_see_the_data_as_it_is(labelled):
     assert history.validation_loss[-1] == pytest.approx(net.loss(X, y), rel=1e-6)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    "extreme", [{"scale": (1e-3, 1e-3)}, {"scale": (999.0, 999.0)}, {"shear": 4e6}, {"shift": 4e6}]
+)
+def test_what_is_moved_out_of_sight_is_background(extreme, dtype):
+    """Or a pixel seen from very near: never a number that was not there."""
+    X = np.ones((20, 81), dtype)
+    found = Image(9, 9, rotate=180.0, elastic=4e6, fill=0.25, **extreme).apply(X)
+    assert ((found >= 0.25) & (found <= 1)).all()
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -123,7 +134,9 @@ def test_validation_and_prediction_see_the_data_as_it_is(labelled):
         (lambda: Image(3000, 3000), "may have some"),
         (lambda: Image(3, 3, rotate=181), "from 0 to 180 degrees"),
         (lambda: Image(3, 3, scale=1.1), "pair of factors"),
-        (lambda: Image(3, 3, scale=(0.0, 1.0)), "scale must be above 0"),
+        (lambda: Image(3, 3, scale=(0.0, 1.0)), "scale must be at least 0.001 and below 1000"),
+        (lambda: Image(3, 3, scale=(1.0, 1e39)), "scale must be at least 0.001 and below 1000"),
+        (lambda: Image(3, 3, shift=1e39), "shift must be at least 0 and below"),
         (lambda: Image(3, 3, scale=(1.1, 0.9)), "smaller factor first"),
         (lambda: Image(3, 3, elastic=-1), "elastic must be at least 0"),
         (lambda: Image(3, 3, smooth=0.5), "smooth must be at least 1"),

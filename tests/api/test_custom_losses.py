@@ -109,3 +109,11 @@ def test_an_activation_that_divides_by_0_stops_the_run(compiled, rng):
     net.set_weights([(np.zeros((2, 1)), np.zeros(1))])
     with pytest.raises(fn.DivergenceError):
         net.fit(data(rng, (5, 2)), np.zeros(5), loss="mse", epochs=1, **QUIET)
+
+
+def test_what_does_not_compile_is_told_even_unchecked():
+    for functions in ((lambda yhat, y: id(yhat), squared_derivative), (squared, lambda yhat, y: str(yhat))):
+        with pytest.raises(fn.InputError, match=r"Numba cannot compile|must give a number"):
+            fn.CustomLoss(*functions, check=False)
+    with pytest.raises(fn.InputError, match="derivative must give a number"):
+        fn.CustomLoss(squared, lambda yhat, y: (yhat, y), check=False)

@@ -206,3 +206,9 @@ def test_errors(rng):
         fn.Diagnostics(0)
     with pytest.raises(InputError, match="batch norm cannot normalize one sample"):
         fn.diagnose(fn.MLP([4, 3, 2], norm="batch"), np.zeros((1, 4)), np.zeros((1, 2)))
+
+
+def test_no_gradient_goes_through_a_threshold_without_surrogate(rng):
+    net = fn.MLP([3, 4, 2], activation="threshold")
+    with pytest.raises(InputError, match="layer 1 has the activation threshold, whose derivative is 0"):
+        fn.diagnose(net, rng.normal(size=(5, 3)), rng.normal(size=(5, 2)))

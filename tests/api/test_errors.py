@@ -73,6 +73,7 @@ BUILD = {
     "momentum 1": (lambda: fn.Momentum(0.1, 1.0), "beta", "got 1.0", "below 1"),
     "negative beta2": (lambda: fn.Adam(beta2=-0.1), "beta2", "got -0.1", "at least 0"),
     "no eps": (lambda: fn.Adam(eps=0), "eps", "eps_root", "both be 0"),
+    "eps too small": (lambda: fn.RMSprop(eps=1e-40), "eps", "eps_root", "too small for float32", "1e-40"),
     "negative eps": (lambda: fn.Adam(eps=-1e-8), "eps", "-1e-08", "at least 0"),
     "negative penalty": (lambda: fn.L2(-1), "lambda of L2", "got -1", "at least 0"),
     "penalty NaN": (lambda: fn.L1(NAN), "lambda of L1", "nan", "finite"),
@@ -147,8 +148,8 @@ FIT = {  # what goes to fit instead of (X, Y), the network's output, and parts o
     "share in words": ({"validation": "some"}, "softmax", "'some'", "between 0 and 1"),
     "share of one": ({"X": X[:1], "y": Y[:1], "validation": 0.5}, "softmax", "at least 2", "got 1"),
     "three parts": ({"validation": (X, Y, Y)}, "softmax", "validation", "a pair", "got 3"),
-    "validation columns": ({"validation": (X[:, :2], Y)}, "softmax", "validation X", "(samples, 3)", "(6, 2)"),
-    "validation NaN": ({"validation": (at((1, 2), NAN), Y)}, "softmax", "validation X[1, 2] = nan"),
+    "validation columns": ({"validation": (X[:, :2], Y)}, "softmax", "in validation: X", "(samples, 3)", "(6, 2)"),
+    "validation NaN": ({"validation": (at((1, 2), NAN), Y)}, "softmax", "in validation: X[1, 2] = nan"),
     "validation lengths": ({"validation": (X, Y[:3])}, "softmax", "6 samples", "(3,)"),
     "validation label": ({"validation": (X, Y + 1)}, "softmax", "y[1] = 2", "none of the classes 0, 1"),
 }  # fmt: skip

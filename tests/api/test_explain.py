@@ -1,13 +1,14 @@
 """What explain says of a step, and the model behind its prediction."""
 
 import itertools
+import re
 
 import numpy as np
 import pytest
 from helpers import DTYPES
 
 import fastnn as fn
-from fastnn import division, prediction
+from fastnn import division, explain, prediction, session
 
 SIZES = (784, 128, 10)
 
@@ -94,3 +95,23 @@ def test_the_limit_is_measured(monkeypatch):
     assert 1e8 < prediction.limit("float32") < 1e13
     assert prediction.limit("float32") == prediction.limit("float32")
     assert np.isfinite(prediction.limit("float64"))
+
+
+@pytest.mark.parametrize("noise", [None, fn.DropConnect(0.2)], ids=str)
+@pytest.mark.parametrize("batch", [1, 40, 600, 5000])
+def test_the_workspace_is_that_of_a_fit(batch, noise, rng, monkeypatch):
+    """In blocks of one sample, in one pass, in two, in parts; with noise, and without."""
+    net, opened = fn.MLP(9, [fn.Dense(40, "relu", noise=noise), fn.Dense(3)]), []
+
+    def record(*arguments, **options):
+        opened.append(open_session(*arguments, **options))
+        return opened[-1]
+
+    open_session = session.open_session
+    monkeypatch.setattr(session, "open_session", record)
+    monkeypatch.setattr(explain, "_bytes", str)
+    X, y = rng.normal(size=(batch, 9)), rng.normal(size=(batch, 3))
+    net.fit(X, y, optimizer="sgd", batch_size=batch, epochs=1, threads=1, progress=False)
+    monkeypatch.setattr(division, "numbers_of_threads", lambda *_: (1,))
+    arrays, (told,) = opened[0].arrays, re.findall(r"workspace (\d+)", net.explain(batch, "sgd"))
+    assert int(told) == arrays.space.nbytes + arrays.gradient.nbytes

@@ -6,12 +6,12 @@ import os
 import numpy as np
 import pytest
 from helpers import DTYPES, same
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 import fastnn as fn
 from fastnn.files import checkpoint
-from fastnn.fitted import Fitted
+from fastnn.fitted import Fitted, OptimizerState
 
 LAYERS = [
     fn.Dense(9, fn.LeakyReLU(0.25)),
@@ -77,7 +77,8 @@ def test_a_loaded_network_trains_as_one_that_was_built(fitted, data, tmp_path):
     fitted.save(tmp_path / "model")
     read, twin = fn.MLP.load(tmp_path / "model"), fn.MLP(4, fitted.layers, seed=11)
     twin.set_weights(fitted.weights)
-    twin.fitted = Fitted(fitted.classes_, fitted.normalization)
+    epochs = fitted.fitted.optimizer.epochs
+    twin.fitted = Fitted(fitted.classes_, fitted.normalization, optimizer=OptimizerState(epochs=epochs, begun=epochs))
     for net in (read, twin):
         net.fit(*data, epochs=2, progress=False)
     assert same(read.weights, twin.weights)
@@ -203,8 +204,21 @@ def test_a_folder_that_does_not_exist(fitted, tmp_path):
     assert os.listdir(tmp_path) == ["file"]
 
 
-@pytest.mark.parametrize("broken", ["os.replace", "os.fsync", "fastnn.files.checkpoint.save_file"])
-@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()], ids=repr)
+FULL = "No space left on device"
+
+
+@pytest.mark.parametrize(
+    ("broken", "error"),
+    [
+        ("os.replace", OSError(28, FULL)),
+        ("os.fsync", OSError(28, FULL)),
+        ("fastnn.files.checkpoint.save_file", SafetensorError(f"Error while serializing: I/O error: {FULL}")),
+        ("os.replace", KeyboardInterrupt()),
+        ("os.fsync", KeyboardInterrupt()),
+        ("fastnn.files.checkpoint.save_file", KeyboardInterrupt()),
+    ],
+    ids=repr,
+)
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(broken, error, fitted, tmp_path, monkeypatch):
     path = tmp_path / "model"
     fn.MLP([2, 2]).save(path)
@@ -214,10 +228,11 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(broken, error, 
         raise error
 
     monkeypatch.setattr(broken, fail)
-    with pytest.raises(fn.FileError if isinstance(error, OSError) else KeyboardInterrupt) as caught:
+    is_interrupt = isinstance(error, KeyboardInterrupt)
+    with pytest.raises(KeyboardInterrupt if is_interrupt else fn.FileError) as caught:
         fitted.save(path)
-    if isinstance(error, OSError):
-        assert "No space left on device" in str(caught.value)
+    if not is_interrupt:
+        assert FULL in str(caught.value)
         assert str(path) in str(caught.value)
     assert path.read_bytes() == before
     assert os.listdir(tmp_path) == ["model"]
@@ -230,3 +245,41 @@ def test_labels_of_bytes_become_text(tmp_path):
     net.save(tmp_path / "model")
     assert fn.MLP.load(tmp_path / "model").classes_.tolist() == net.classes_.tolist() == ["ant", "bee"]
     assert 0 <= net.evaluate(X, y)["accuracy"] <= 1
+
+
+def test_a_file_larger_than_the_system_allows(tmp_path):
+    resource = pytest.importorskip("resource", reason="only POSIX limits the size of files")
+    net, limits = fn.MLP([500, 500]), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (net.params.nbytes // 2, limits[1]))
+    try:
+        with pytest.raises(fn.FileError, match=r"cannot write .*model"):
+            net.save(tmp_path / "model")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_read_network_goes_on_with_the_next_epoch(rng, tmp_path):
+    """Another order of samples than in the first epochs, and no normalization under weights trained without one."""
+    X, y = rng.normal(size=(30, 3)), rng.normal(size=(30, 2))
+    loss = fn.CustomLoss(lambda yhat, y: (yhat - y) ** 2, lambda yhat, y: 2 * (yhat - y))  # that no file knows of
+    net, sgd = fn.MLP([3, 2], dtype="float64"), fn.SGD(0.1)
+    net.fit(X, y, loss=loss, optimizer=sgd, epochs=2, batch_size=4, progress=False)
+    net.save(tmp_path / "model")
+    read = fn.MLP.load(tmp_path / "model")
+    with pytest.raises(fn.InputError, match="fitted without normalization"):
+        read.fit(X, y, normalize="standard", progress=False)
+    for one in (net, read):
+        one.fit(X, y, loss=loss, optimizer=sgd, epochs=1, batch_size=4, progress=False)
+    assert same(read.weights, net.weights)
+
+
+def test_a_file_without_epochs(fitted, tmp_path):
+    """As they were written before they told how many."""
+    fitted.save(tmp_path / "model")
+    with safe_open(tmp_path / "model", framework="numpy") as file:
+        tensors, metadata = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+    described = json.loads(metadata["architecture"])
+    del described["epochs"]
+    save_file(tensors, tmp_path / "old", {**metadata, "architecture": json.dumps(described)})
+    assert same(fn.MLP.load(tmp_path / "old").weights, fitted.weights)

@@ -234,3 +234,15 @@ def test_course_binary_cross_entropy():
     loss = net.loss(np.log(yhat / (1 - yhat)), y, loss="binary_cross_entropy")
     assert round(loss / math.log(10), 3) == 0.317
     assert round(loss, 3) == 0.730
+
+
+@pytest.mark.parametrize("rows", [4, 600])
+def test_gradients_of_a_loss_that_overflows(rows, threads):
+    """By hand: z = 3e30, dW = 2 z x = 6e30, which float32 holds, while the loss, 9e60, it does not. 600: two passes."""
+    net = fn.MLP([3, 1])
+    net.set_weights([(np.full((3, 1), 1e30), np.zeros(1))])
+    X, y = np.ones((rows, 3)), np.zeros(rows)
+    ((dW, db),) = net.gradient(X, y)
+    assert np.append(dW, db) == pytest.approx(6e30, rel=1e-5)
+    assert net.loss(X, y) == np.inf
+    assert fn.diagnose(net, X, y)[0].gradient_norm == pytest.approx(6e30 * 3**0.5, rel=1e-5)

@@ -7,8 +7,9 @@ import pytest
 from helpers import DTYPES, data, drift, exact, fisher_yates, flat, random_weights, same
 
 import fastnn as fn
-from fastnn import activations, subnetwork
+from fastnn import activations, description, subnetwork
 from fastnn_kernels import layout
+from fastnn_kernels import noise as codes
 from fastnn_kernels import reference_noise as ref
 from fastnn_kernels import rng as kernels
 
@@ -289,6 +290,21 @@ def test_a_file_keeps_the_noise(name, rng, tmp_path):
     for one in (net, loaded):
         one.fit(X, y, epochs=2, batch_size=16, **QUIET)
     assert same(net.weights, loaded.weights)
+
+
+def test_shakeout_beside_dropout_per_epoch_leaves_that_per_epoch():
+    """Its last constant is 1 here, a number that says "per batch" where it belongs to dropout."""
+    layers = [
+        fn.Dense(20, "relu", dropout=fn.Dropout(0.5, "epoch")),
+        fn.Dense(20, "relu", noise=fn.Shakeout(0.5, 1.0)),
+        fn.Dense(3),
+    ]
+    net = fn.MLP(5, layers)
+    shrunk = subnetwork.shrink(net, *description.noises(net, True))
+    assert shrunk.sizes == [5, 10, 20, 3]
+    assert shrunk.per == codes.PER_EPOCH
+    assert shrunk.constants[2, codes.PER] == codes.NEVER
+    assert shrunk.constants[2, codes.C] == 1.0
 
 
 NOTHING = [

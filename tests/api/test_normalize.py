@@ -54,6 +54,15 @@ def test_constant_columns_become_zero(method):
     assert (fitted.apply(X)[:, 0] == 0).all()
 
 
+@pytest.mark.parametrize("method", normalize.METHODS)
+@pytest.mark.parametrize(("dtype", "size"), [("float32", 1e-40), ("float64", 1e-310)])
+def test_columns_of_denormal_spread_keep_a_finite_scale(method, dtype, size):
+    X = (np.arange(5)[:, None] * size).astype(dtype)
+    found = normalize.fit(method, X)
+    assert found.scale.tolist() == [1.0]
+    assert np.isfinite(found.apply(X)).all()
+
+
 def test_robust_ignores_outliers_and_falls_back_to_the_deviation():
     X = np.zeros((101, 2))
     X[:, 0] = np.arange(101)

@@ -21,12 +21,14 @@ def test_the_network_stays_as_it_is(optimizer, batch_size, rng):
     net = network(rng, SIZES)
     net.fit(X, y, epochs=1, average=fn.EMA(0.9), progress=False)
     before, fitted = net.params.copy(), net.fitted
+    crew = dict(vars(fitted.crew))
     state, steps, raw = fitted.optimizer.values.copy(), fitted.optimizer.steps, fitted.raw.copy()
     result = net.find_learning_rate(X, y, optimizer=optimizer, batch_size=batch_size, normalize=None)
     assert net.params.tobytes() == before.tobytes()
     assert net.fitted is fitted
     assert (fitted.optimizer.values.tobytes(), fitted.optimizer.steps) == (state.tobytes(), steps)
     assert fitted.raw.tobytes() == raw.tobytes()
+    assert vars(fitted.crew) == crew
     assert result.rates[0] == pytest.approx(1e-6)
     assert len(result.rates) == len(result.losses) <= 100
     assert result.suggestion in result.rates
@@ -58,6 +60,18 @@ def test_it_stops_where_the_loss_explodes(rng):
     assert 1e-4 < result.suggestion < 1
 
 
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_the_noise_of_single_losses_ends_nothing(batch_size, rng):
+    """Rates up to 1e-3 do no harm here, whatever single samples lose."""
+    X = rng.normal(size=(500, 8))
+    y = X[:, :1] + 0.3 * rng.normal(size=(500, 1))
+    for seed in range(5):
+        net = fn.MLP([8, 16, 1], seed=seed)
+        result = net.find_learning_rate(X, y, highest=1e-3, optimizer="sgd", batch_size=batch_size)
+        assert len(result.losses) == 100
+        assert result.smoothed.std() < 0.5 * result.losses.std()
+
+
 def test_a_suggested_rate_trains(rng):
     X, y = problem(rng)
     net = network(rng, SIZES)
@@ -75,6 +89,8 @@ def test_a_suggested_rate_trains(rng):
         ({"class_weight": "balanced"}, "class_weight needs class labels"),
         ({"steps": 9}, "steps must be a whole number, 10 or more"),
         ({"lowest": 1e20, "highest": 1e30}, "give a lower rate as lowest"),
+        ({"lowest": 1e20, "highest": 1e30, "batch_size": 1}, "give a lower rate as lowest"),
+        ({"lowest": 5.0, "highest": 50.0, "batch_size": 4, "optimizer": "sgd"}, "give a lower rate as lowest"),
     ],
 )
 def test_what_cannot_be_searched(options, said, rng):

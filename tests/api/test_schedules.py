@@ -68,6 +68,8 @@ FORMULAS = {
     "cosine to a floor": (fn.schedules.Cosine(floor=0.2), cosine(6, 0.2), 0.0),
     "one cycle": ("one_cycle", one_cycle(6, 1 / 25, 0.3, 1 / 25e4), 0.0),
     "another cycle": (fn.OneCycle(0.1, 0.5, 0.01), one_cycle(6, 0.1, 0.5, 0.01), 0.0),
+    "a way down shorter than a step": (fn.OneCycle(peak=0.97), one_cycle(6, 1 / 25, 0.97, 1 / 25e4), 0.0),
+    "a way up shorter than a step": (fn.OneCycle(peak=0.01), one_cycle(6, 1 / 25, 0.01, 1 / 25e4), 0.0),
     "along lines": (fn.OneCycle(0.1, 0.4, 0.01, anneal="linear"), one_cycle(6, 0.1, 0.4, 0.01, "linear"), 0.0),
     "cosine that ends before": (fn.schedules.Cosine(4, warm_up=1), cosine(4, warm_up=1), 1.0),
 }
@@ -84,6 +86,34 @@ def test_rates(name, batch_size, x):
 @pytest.mark.parametrize("schedule", [fn.schedules.StepDecay(0.5, 2, warm_up=1), fn.schedules.Cosine(6)], ids=repr)
 def test_a_second_fit_goes_on(schedule):
     assert rates(3, schedule, fits=2).tolist() == rates(6, schedule).tolist()
+
+
+def changes(schedule, *fits):
+    """The factor on the rate in the steps of fits one after the other, each (epochs, samples, optimizer)."""
+    net, seen = fn.MLP([1, 1], dtype="float64"), []
+    for epochs, samples, optimizer in fits:
+        for _ in range(epochs):
+            before = float(net.weights[0][1][0])
+            net.fit(
+                np.ones((samples, 1)), np.full(samples, 1e9), loss="mae", optimizer=optimizer, batch_size=2,
+                epochs=1, schedule=schedule, progress=False,
+            )  # fmt: skip
+            seen.append((float(net.weights[0][1][0]) - before) / optimizer.lr / (samples // 2))
+    return seen
+
+
+def test_epochs_count_whatever_their_numbers_of_steps():
+    """8 samples in batches of 2 are 4 steps, 2 are one: e is the number of epochs all the same."""
+    schedule, sgd = fn.schedules.StepDecay(0.5, 2), fn.SGD(RATE)
+    found = changes(schedule, (3, 8, sgd), (3, 2, sgd), (2, 8, sgd))
+    assert found == pytest.approx([1, 1, 0.5, 0.5, 0.25, 0.25, 0.125, 0.125])
+    risen = fn.schedules.Constant(warm_up=2)
+    assert changes(risen, (1, 2, sgd), (2, 8, sgd)) == pytest.approx([0.5, 0.8125, 1])
+
+
+def test_another_optimizer_begins_with_the_whole_rate():
+    found = changes(fn.schedules.StepDecay(0.5, 2), (3, 2, fn.SGD(RATE)), (3, 2, fn.Momentum(RATE, 0.0)))
+    assert found == pytest.approx([1, 1, 0.5, 1, 1, 0.5])
 
 
 def test_a_cosine_without_an_end_begins_anew():
@@ -145,6 +175,7 @@ def test_reduce_on_plateau():
         (lambda: fn.schedules.Cosine(0), ["epochs", "got 0", "1 or more"]),
         (lambda: fn.schedules.Cosine(floor=-1), ["floor", "got -1", "at least 0"]),
         (lambda: fn.schedules.Cosine(3, warm_up=3), ["warm_up", "got 3", "3 epochs"]),
+        (lambda: rates(3, fn.schedules.Cosine(warm_up=3)), ["warm_up", "got 3", "3 epochs"]),
         (lambda: fn.schedules.Constant(warm_up=-1), ["warm_up", "got -1", "at least 0"]),
         (lambda: rates(1, "cosin"), ["schedule 'cosin'", "did you mean 'cosine'"]),
         (lambda: rates(1, 3), ["schedule", "got 3", "exponential"]),

@@ -121,6 +121,8 @@ def test_npz_tables_are_not_scaled(tmp_path, given, kept):
         ({"X": np.ones(3), "y": np.ones(3)}, r"X must be numbers, .* it is float64 \(3,\)"),
         ({"X": np.ones((3, 2)), "y": np.array([None] * 3)}, "not an .npz file of plain arrays"),
         ({"X": np.ones((3, 2)), "y": np.ones((3, 2, 2))}, "y must be numbers or strings"),
+        ({"X": np.ones((0, 2)), "y": np.ones(0)}, r"X holds no numbers; its shape is \(0, 2\)"),
+        ({"X": np.ones((3, 0)), "y": np.ones(3)}, r"X holds no numbers; its shape is \(3, 0\)"),
     ],
 )
 def test_broken_npz(tmp_path, arrays, message):

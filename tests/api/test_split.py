@@ -84,3 +84,18 @@ def test_errors(arguments, message):
 def test_different_lengths():
     with pytest.raises(InputError, match=r"X of shape \(3, 2\) and y of shape \(4,\)"):
         train_test_split(np.zeros((3, 2)), np.zeros(4))
+
+
+@pytest.mark.parametrize("held", [0.1, 0.2, 0.5, 0.9])
+def test_every_class_keeps_a_sample_to_train_on(held):
+    """10 classes of one sample beside a large one: their remainders are as large as its."""
+    labels = np.concatenate([np.zeros(100, int), np.arange(1, 11)])
+    for seed in range(20):
+        train_index, held_index = split(labels, held, seed)
+        assert set(labels[train_index]) == set(range(11))
+        assert len(held_index) == int(110 * held + 0.5)
+
+
+def test_where_classes_cannot_all_keep_one():
+    _, held_index = split(np.array([0, 0, 1, 2]), 0.5, seed=0)
+    assert len(held_index) == 2

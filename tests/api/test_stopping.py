@@ -1,13 +1,14 @@
 """How a run ends before its last epoch: divergence, Ctrl-C, callbacks, early stopping."""
 
 import json
+import threading
 
 import numpy as np
 import pytest
 from helpers import data, python, same
 
 import fastnn as fn
-from fastnn import progress
+from fastnn import division, progress
 
 QUIET = {"progress": False}
 
@@ -242,3 +243,43 @@ def test_a_callback_that_fails_at_the_start_closes_the_progress(task, monkeypatc
     with pytest.raises(RuntimeError, match="no"):
         new().fit(*task, epochs=1, callbacks=Failing(), **QUIET)
     assert show.closed
+
+
+def test_an_interrupt_before_the_first_step_takes_nothing(task, monkeypatch):
+    """As when Ctrl-C comes while kernels are compiled for what only the second fit needs."""
+    X, y = task
+    net = new()
+    net.fit(X, y, epochs=2, average=fn.EMA(0.5), loss="mse", **QUIET)
+    weights, raw = net.weights, net.fitted.raw.copy()
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fastnn.session.prepare", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        net.fit(X, y, epochs=2, loss="cross_entropy", optimizer="sgd", **QUIET)
+    assert same(net.weights, weights)
+    assert net.fitted.raw.tobytes() == raw.tobytes()
+    assert isinstance(net.fitted.loss, fn.MSE)
+
+
+def test_threads_that_cannot_all_start_leave_none_behind(task, monkeypatch):
+    X, y = task
+    started, begin = [], threading.Thread.start
+
+    def start(thread):
+        started.append(thread)
+        if len(started) == 3:
+            raise RuntimeError("can't start new thread")
+        begin(thread)
+
+    net = new()
+    weights = net.weights
+    monkeypatch.setattr(division, "numbers_of_threads", lambda *_: (1, 2))
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with pytest.raises(RuntimeError, match="can't start"):
+        net.fit(X, y, **QUIET)
+    for thread in started[:2]:
+        thread.join(10)
+        assert not thread.is_alive()
+    assert same(net.weights, weights)

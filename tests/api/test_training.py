@@ -137,6 +137,18 @@ def test_one_hot_labels_are_labels(rng):
     assert nets[1].predict_class(X).tolist() == nets[0].predict_class(X).tolist()
 
 
+def test_one_hot_rows_in_a_second_fit_keep_the_labels_of_the_first(rng, tmp_path):
+    X, number = rng.normal(size=(50, 2)), np.arange(50) % 3
+    labels = np.array(["ant", "bee", "cat"])
+    net = fn.MLP([2, 3], output="softmax")
+    net.fit(X, labels[number], epochs=1, **QUIET)
+    net.save(tmp_path / "model")
+    for one in (net, fn.MLP.load(tmp_path / "model")):
+        one.fit(X, np.eye(3)[number], epochs=1, **QUIET)
+        assert one.classes_.tolist() == labels.tolist()
+        assert set(one.predict_class(X)) <= set(labels)
+
+
 def test_several_yes_or_no_outputs(rng):
     X = rng.normal(size=(100, 3))
     y = np.column_stack([X[:, 0] > 0, X[:, 1] > X[:, 2]]).astype(int)

@@ -6,6 +6,7 @@ from helpers import DTYPES, data, drift, exact, flat, network, same
 
 import fastnn as fn
 from fastnn import division
+from fastnn.data.split import draw
 from fastnn_kernels import reference as ref
 
 QUIET = {"progress": False}
@@ -83,3 +84,16 @@ def test_poisson_finds_the_rates(rng):
     y = rng.poisson(np.exp(X @ [1.0, -0.5] + 0.3))
     net.fit(X, y, loss="poisson", epochs=30, optimizer=fn.Adam(0.02), **QUIET)
     assert flat(net.weights) == pytest.approx([1.0, -0.5, 0.3], abs=0.15)
+
+
+def test_weights_that_leave_the_range_or_nothing_to_train_on(rng):
+    X, y = data(rng, (8, 3)), np.arange(8) % 2
+    net = fn.MLP([3, 2], output="softmax")
+    before = net.params.copy()
+    with pytest.raises(fn.InputError, match="weight of sample 1 is too large for float32"):
+        net.fit(X, y, class_weight={1: 1e39}, **QUIET)
+    with pytest.raises(fn.InputError, match="weight of sample 1 is too large for float32"):
+        net.fit(X, y, class_weight={1: 1e30}, sample_weight=np.full(8, 1e30), **QUIET)
+    with pytest.raises(fn.InputError, match="not held out are 0"):
+        net.fit(X, y, validation=0.5, sample_weight=draw(y, 0.5, net.seed), **QUIET)
+    assert net.params.tobytes() == before.tobytes()

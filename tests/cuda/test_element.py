@@ -36,7 +36,9 @@ def _delta(work, layer, d, n):
 def build(name, dtype, *, drops=False, is_training=True):
     now = np.zeros(4, np.int64)
     now[T], now[START], now[COUNT], now[TRAINING] = STEP, FIRST, ROWS, is_training
-    constants = np.tile([P, 1 / (1 - P), 1 - P, 0], (3, 1)) if drops else np.zeros((3, noise.CONSTANTS))
+    constants = np.zeros((3, noise.CONSTANTS))
+    if drops:
+        constants[:, [noise.BORDER, noise.SCALE, noise.UNSCALE]] = P, 1 / (1 - P), 1 - P
     codes = [noise.DROPOUT if drops else noise.NONE] * 2
     betas = np.full(3, curves.BETAS.get(name, 0.0))
     order, numbers = ORDER, {harness.work.SEED: SEED}
