@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ def read_layers(
                 "activation, output, norm and dropout go with a list of sizes; Dense objects have their own"
             )
         n_in = checks.whole("the number of inputs", sizes)
-        found = tuple(layers)
+        found = tuple(layers) if isinstance(layers, Iterable) else ()
         if not found or not all(isinstance(layer, Dense) for layer in found):
             raise InputError(f"layers must be one or more fastnn.Dense objects, got {layers!r}")
         return n_in, found

@@ -11,7 +11,10 @@ if TYPE_CHECKING:
 
 
 class FastnnError(Exception):
-    """Any error that fastnn raises on purpose."""
+    """Any error that fastnn raises on purpose. It goes from process to process with all its attributes."""
+
+    def __reduce__(self) -> tuple:
+        return _again, (type(self), self.args, self.__dict__)
 
 
 class InputError(FastnnError, ValueError):
@@ -70,6 +73,13 @@ class DeviceMemoryError(DeviceError, MemoryError):
 
 class DeviceLostError(DeviceError):
     """The device was lost while it worked; the network is as it was when it last came from there."""
+
+
+def _again(kind: type[FastnnError], args: tuple, attributes: dict) -> FastnnError:
+    """An error as it was, whatever its class is built from."""
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(attributes)
+    return error
 
 
 def unknown_name(what: str, given: object, known: Iterable[str]) -> InputError:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from typing import Any
 
 import numpy as np
@@ -34,8 +36,15 @@ def rows(X: np.ndarray) -> np.ndarray:
     return np.arange(len(X), dtype=ROW)
 
 
+def check_mask(what: str, values: Any) -> None:
+    """Raises InputError for a masked array that hides anything: NumPy gives what is behind the mask."""
+    if type(values).__module__.startswith("numpy.ma") and np.any(values.mask):
+        raise InputError(f"{what} is an array with masked values: fill them, or leave their samples out")
+
+
 def numeric(what: str, values: Any) -> np.ndarray:
     """Any array-like of real numbers as an array. Raises InputError for other types."""
+    check_mask(what, values)
     if type(values).__module__.startswith("scipy.sparse"):
         raise InputError(f"{what} is a sparse matrix; give {what}.toarray()")
     try:
@@ -59,6 +68,14 @@ def converted(what: str, array: np.ndarray, dtype: np.dtype) -> np.ndarray:
         reason = f"is too large for {dtype}" if np.isfinite(value) else "is not finite"
         raise InputError(f"{what}[{at}] = {value} {reason}: remove or replace such values first")
     return result
+
+
+def warn_unless_finite(what: str, values: np.ndarray | float, dtype: np.dtype) -> None:
+    """A RuntimeWarning at the caller's caller where a result is NaN or infinite somewhere. values: of the dtype."""
+    is_finite = math.isfinite(values) if isinstance(values, float) else finite.first_not_finite(values) is None
+    if not is_finite:
+        text = f"NaN or infinity in {what}: weights or inputs are too large for {dtype}"
+        warnings.warn(text, RuntimeWarning, stacklevel=3)
 
 
 def parameter(what: str, given: Any, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:

@@ -26,7 +26,7 @@ from fastnn.norms import NormState
 from fastnn.penalties import Penalty
 from fastnn.range_test import RangeTest
 from fastnn.reading import Reader, Request
-from fastnn.training import History, Run
+from fastnn.training import History, Run, alone
 from fastnn_kernels import layout
 
 
@@ -199,7 +199,7 @@ class MLP:
         docs/memory.md. DeviceError: the device cannot be used, or was lost. Ctrl-C stops after a whole step.
         """
         show = progress_module.create(checks.flag("progress", progress))
-        fitted = Fitted() if checks.flag("reset", reset) else self.fitted
+        checks.flag("reset", reset)
         asked = Request(
             loss=loss,
             optimizer=optimizer,
@@ -218,14 +218,16 @@ class MLP:
             average=average,
             callbacks=callbacks,
         )
-        job = Reader(self, fitted).job(X, y, asked)
-        engine = devices.choose(device, self._work(job.settings.batch), threads, show.message)
-        engine.check(self, job)
-        # All input is good: from here on the network changes.
-        if reset:
-            self._start_over()
-        self.fitted = fitted
         with ExitStack() as stack:
+            stack.enter_context(alone(self))
+            fitted = Fitted() if reset else self.fitted
+            job = Reader(self, fitted).job(X, y, asked)
+            engine = devices.choose(device, self._work(job.settings.batch), threads, show.message)
+            engine.check(self, job)
+            # All input is good: from here on the network changes.
+            if reset:
+                self._start_over()
+            self.fitted = fitted
             with fitted.beginning(job, self.params):
                 trainer = stack.enter_context(engine.trainer(self, job, show.message))
             history = Run(self, job, trainer, show).train()
@@ -272,9 +274,11 @@ class MLP:
     # Use
 
     def predict(self, X: Any, *, device: str | Cuda = "cpu") -> np.ndarray:
-        """(samples, n_out), outputs of the last activation. Raises InputError as fit does."""
+        """(samples, n_out), outputs of the last activation. Raises InputError as fit does; warns of NaN, infinity."""
         part = Part.of(inputs.matrix("X", X, self.n_in, self.dtype))
-        return self._idle(device, part).predict(self, part, Reader(self, self.fitted).loss(None))
+        out = self._idle(device, part).predict(self, part, Reader(self, self.fitted).loss(None))
+        inputs.warn_unless_finite("the outputs", out, self.dtype)
+        return out
 
     def activations(self, X: Any, *, device: str | Cuda = "cpu") -> list[np.ndarray]:
         """[(samples, n), ...]: the outputs of every layer, the last of them what predict gives. On one thread."""
@@ -302,12 +306,13 @@ class MLP:
     ) -> dict[str, float]:
         """{"loss": ..., "accuracy": ...}: the mean loss without penalty; accuracy where y holds classes.
 
-        Weights, as in fit, are for the loss: accuracy counts every sample once.
+        Weights, as in fit, are for the loss: accuracy counts every sample once. Warns of a loss that is not finite.
         """
         reader = Reader(self, self.fitted)
         loss_object = reader.loss(loss)
         part = reader.part(X, y, loss_object, sample_weight=sample_weight, class_weight=class_weight)
         value, accuracy = self._idle(device, part).evaluate(self, part, loss_object)
+        inputs.warn_unless_finite("the loss", value, self.dtype)
         return {"loss": value} if accuracy is None else {"loss": value, "accuracy": accuracy}
 
     def loss(
@@ -337,13 +342,14 @@ class MLP:
         """[(dW (n_in, n_out), db (n_out,)), ...]: of the mean loss, without penalty; weights as in fit.
 
         As a training step on the batch X would take it: batch norm has the statistics of X, which need two samples.
-        There is no noise. Infinite or NaN where numbers leave the range of the dtype.
+        There is no noise. Warns where numbers left the range of the dtype, so that some are infinite or NaN.
         """
         reader = Reader(self, self.fitted)
         loss_object = reader.trainable_loss(loss)
         part = reader.part(X, y, loss_object, sample_weight=sample_weight, class_weight=class_weight)
         norms.check_batches(self, len(part), len(part))
         flat = self._idle(device, part).gradient(self, part, loss_object)
+        inputs.warn_unless_finite("the gradient", flat, self.dtype)
         return [layout.get_layer(self.layout, number, flat) for number in range(1, len(self.layers) + 1)]
 
     def _idle(self, device: str | Cuda, part: Part) -> Engine:
@@ -353,7 +359,10 @@ class MLP:
     # Files and words
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write architecture, weights, classes and normalization as safetensors; the old file or the new one stays."""
+        """Write architecture, weights, classes and normalization as safetensors; the old file or the new one stays.
+
+        The optimizer's state is not in the file: pickle keeps it too. Raises FileError where `path` cannot be written.
+        """
         from fastnn.files import checkpoint
 
         checkpoint.save(self, path)

@@ -93,7 +93,9 @@ class Reader:
             schedule=schedules.family.get("constant" if asked.schedule is None else asked.schedule),
             augment=augment.check(asked.augment, self._net.n_in),
         )
-        settings.schedule.check_epochs(settings.epochs)
+        state = self._fitted.optimizer
+        done = state.own_epochs if state.kind == settings.optimizer.code else 0
+        settings.schedule.check_epochs(settings.epochs, done)
         norms.check_batches(self._net, samples, minibatch)
         return settings
 
@@ -134,14 +136,15 @@ class Reader:
         """Training and validation samples; those held out of X stay where they are, an index names them."""
         if validation is None:
             return whole, None
-        if isinstance(validation, tuple):
-            if len(validation) != 2:
-                raise InputError(f"validation must be a share or a pair (X, y), got {len(validation)} things")
-            try:
-                return whole, self.part(*validation, loss, whole.targets.classes)
-            except InputError as error:
-                raise InputError(f"in validation: {error}") from error
-        is_held = self._draw(whole, validation)
+        try:
+            if isinstance(validation, tuple | list):
+                if len(validation) != 2:
+                    raise InputError(f"it must be a share or a pair (X, y), got {len(validation)} things")
+                X, y = validation
+                return whole, self.part(X, y, loss, whole.targets.classes)
+            is_held = self._draw(whole, validation)
+        except InputError as error:
+            raise InputError(f"in validation: {error}") from error
         training, held = (replace(whole, index=whole.index[part]) for part in (~is_held, is_held))
         if training.weights is not None and not training.weights[training.index].any():
             raise InputError("all weights of the samples that are not held out are 0: nothing would be learned")

@@ -24,8 +24,8 @@ class Schedule:
     def __post_init__(self) -> None:
         checks.real("warm_up", self.warm_up, least=0.0)
 
-    def check_epochs(self, epochs: int) -> None:
-        """Raises InputError where a fit of so many epochs is too short."""
+    def check_epochs(self, epochs: int, epochs_done: int) -> None:
+        """Raises InputError where a fit of so many epochs, after those done, would have only warm-up or a rate of 0."""
 
     def constants(self, steps_per_epoch: int, epochs: int, steps_done: int, epochs_done: int) -> np.ndarray:
         """float64, as fastnn_kernels.schedule numbers them, for a fit of so many epochs after so many steps and epochs.
@@ -110,13 +110,18 @@ class Cosine(Schedule):
         super().__post_init__()
         if self.epochs is not None:
             checks.whole("epochs of a cosine", self.epochs)
-            self.check_epochs(self.epochs)
+            self.check_epochs(self.epochs, 0)
         checks.real("floor", self.floor, least=0.0)
 
-    def check_epochs(self, epochs: int) -> None:
+    def check_epochs(self, epochs: int, epochs_done: int) -> None:
         end = epochs if self.epochs is None else self.epochs
         if self.warm_up >= end:
             raise InputError(f"warm_up must be shorter than the {end} epochs of the cosine, got {self.warm_up!r}")
+        if self.epochs is not None and self.floor == 0.0 and epochs_done >= self.epochs:
+            raise InputError(
+                f"the rate would be 0: the cosine ends after {self.epochs} epochs, and earlier fits did {epochs_done}; "
+                "without epochs it goes from the beginning of a fit to its end"
+            )
 
     def constants(self, steps_per_epoch: int, epochs: int, steps_done: int, epochs_done: int) -> np.ndarray:
         values = super().constants(steps_per_epoch, epochs, steps_done, epochs_done)

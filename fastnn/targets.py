@@ -14,6 +14,7 @@ from fastnn.losses import BinaryCrossEntropy, CrossEntropy, Loss, Poisson
 from fastnn_kernels.work import BINARY, CLASSES, DENSE, LABELS, NOTHING
 
 BLOCK = 1 << 13  # labels that are looked up at a time
+MOST_LABEL = 2.0**53  # from which on floats leave integers out
 
 
 @dataclass(frozen=True)
@@ -65,20 +66,22 @@ def read(
     array = _array(y)
     if array.ndim not in (1, 2) or len(array) != samples:
         raise InputError(f"X has {samples} samples, but y has the shape {array.shape}")
-    if array.ndim == 2 and array.shape[1] != n_out:
+    if array.ndim == 2 and array.shape[1] != n_out and not (isinstance(output, Softmax) and array.shape[1] == 1):
         raise InputError(f"y has {array.shape[1]} columns, but the network has {n_out} outputs")
-    if isinstance(output, Softmax) and array.ndim == 1:
-        return _class_labels(array, n_out, known)
+    if isinstance(output, Softmax) and (array.ndim == 1 or array.shape[1] == 1):
+        return _class_labels(array.reshape(-1), n_out, known)
     if isinstance(output, Sigmoid) and n_out == 1 and (_are_labels(array, known) or _are_bits(array, loss)):
         return _two_classes(array.reshape(-1), dtype, known)
     return _numbers(array, n_out, output, loss, dtype, known)
 
 
 def _array(y: Any) -> np.ndarray:
+    inputs.check_mask("y", y)
     try:
-        return np.asarray(y)
+        array = np.asarray(y)
     except (ValueError, TypeError) as error:
         raise InputError(f"y cannot be read as an array: {error}") from error
+    return array.astype(str) if array.dtype.kind == "T" else array
 
 
 def _are_labels(array: np.ndarray, known: np.ndarray | None) -> bool:
@@ -116,16 +119,28 @@ def _checked_labels(array: np.ndarray) -> np.ndarray:
                 f"class labels must be integers or strings, got y[{first}] = {array[first]}; "
                 'for regression choose output="linear"'
             )
+        if (abs(array) >= MOST_LABEL).any():
+            first = int(np.flatnonzero(abs(array) >= MOST_LABEL)[0])
+            raise InputError(f"y[{first}] = {array[first]} is too large for a class label")
         return array.astype(np.int64)
     if array.dtype == object:
-        if not all(isinstance(label, str) for label in array):
-            raise InputError("class labels of dtype object must all be strings")
-        return array.astype(str)
+        return _of_objects(array)
     if array.dtype.kind == "S":
-        return np.char.decode(array, "utf-8")
+        try:
+            return np.char.decode(array, "utf-8")
+        except UnicodeDecodeError as error:
+            raise InputError(f"class labels of bytes must be UTF-8: {error}") from error
     if array.dtype.kind not in "iubU":
         raise InputError(f"class labels must be integers or strings, got dtype {array.dtype}")
     return array
+
+
+def _of_objects(array: np.ndarray) -> np.ndarray:
+    """Labels that came as Python objects."""
+    for kind in (str, bool | np.bool_, int | np.integer):
+        if all(isinstance(label, kind) for label in array):
+            return np.array(array.tolist())
+    raise InputError("class labels of dtype object must all be strings, or all integers")
 
 
 def _classes(array: np.ndarray, n_out: int) -> np.ndarray:

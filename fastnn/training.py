@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import TYPE_CHECKING, NoReturn
+from weakref import WeakSet
 
 import numpy as np
 
 from fastnn import averaging, penalties
 from fastnn.engine import Trainer
-from fastnn.errors import DivergenceError, FunctionError
+from fastnn.errors import DivergenceError, FunctionError, InputError
 from fastnn.job import Job
 from fastnn.progress import Progress
 from fastnn.schedules import ReduceOnPlateau
@@ -61,6 +65,24 @@ class History:
     def accuracy_gap(self) -> list[float]:
         """Training accuracy - validation accuracy, likewise."""
         return [own - held for own, held in zip(self.accuracy, self.validation_accuracy, strict=False)]
+
+
+_trained: WeakSet[MLP] = WeakSet()
+_trained_lock = Lock()
+
+
+@contextmanager
+def alone(net: MLP) -> Iterator[None]:
+    """Train a network that nobody else trains meanwhile, in another thread or from a callback. Raises InputError."""
+    with _trained_lock:
+        if net in _trained:
+            raise InputError("this network is being trained: a second fit can only begin when the first one has ended")
+        _trained.add(net)
+    try:
+        yield
+    finally:
+        with _trained_lock:
+            _trained.discard(net)
 
 
 class Run:

@@ -50,6 +50,7 @@ def predict(
     Of a source with a test part that part is predicted. A CSV table may lack the column to predict.
     """
     output = options.output_path(output)
+    options.check_apart({"--output": output}, {"the model": model, "the source": source})
     net = fn.MLP.load(model)
     dataset = load(source, target, features=net.n_in)
     X = dataset.X if dataset.X_test is None else dataset.X_test

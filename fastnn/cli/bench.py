@@ -44,6 +44,7 @@ def bench(
     if dtype not in ("float32", "float64"):
         raise unknown_name("dtype", dtype, ("float32", "float64"))
     files = {name: options.output_path(path) for name, path in _given(json=json, markdown=markdown, plot=plot).items()}
+    options.check_apart({f"--{name}": path for name, path in files.items()}, {})
     shape = _given(batch=batch, samples=samples, optimizer=optimizer)
     if shape and network is None:
         raise InputError("--batch, --samples and --optimizer go with --network")

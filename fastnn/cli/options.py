@@ -15,6 +15,7 @@ from fastnn import optimizers
 from fastnn.augment import Augmentation, Image, Noise
 from fastnn.clipping import ClipNorm
 from fastnn.errors import FileError, InputError
+from fastnn.files.atomic import target_of
 from fastnn.optimizers import Optimizer
 from fastnn.penalties import L1, L2, Penalty
 
@@ -113,14 +114,19 @@ def share(value: float, option: str) -> float:
 
 def output_path(path: Path) -> Path:
     """path, if a file can be written there. Raises FileError before any work is done for it."""
-    if path.is_dir():
-        raise FileError(f"cannot write {path}: it is a folder; give the name of a file")
-    if not path.parent.is_dir():
+    folder = target_of(path).parent
+    if not folder.is_dir():
         raise FileError(f"cannot write {path}: there is no folder {path.parent}")
     try:
-        tempfile.TemporaryFile(dir=path.parent).close()
-        if path.exists() and not os.access(path, os.W_OK):
-            raise PermissionError(13, "the file is write-protected")
+        tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise FileError(f"cannot write {path}: {error.strerror or error}") from error
     return path
+
+
+def check_apart(written: dict[str, Path], read: dict[str, str | Path]) -> None:
+    """Raises InputError where a file to write is one that is read, or another one to write; by the options' names."""
+    taken = {os.path.realpath(path): name for name, path in read.items()}
+    for name, path in written.items():
+        if (other := taken.setdefault(os.path.realpath(path), name)) != name:
+            raise InputError(f"{name} would overwrite {other}: {path}")

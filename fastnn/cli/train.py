@@ -15,6 +15,7 @@ from fastnn.data import load, train_test_split
 from fastnn.data.sources import Dataset
 from fastnn.errors import InputError
 from fastnn.plots import learning_curves
+from fastnn.reading import Reader
 
 FEW_SAMPLES = 10_000  # fewer than these make short epochs: they get more of them, and smaller batches
 
@@ -93,6 +94,7 @@ def train(
     }
     test_share = options.share(test, "--test")
     model, curves = options.output_path(model), options.output_path(curves)
+    options.check_apart({"--model": model, "--curves": curves}, {"the source": source})
     say = (lambda text: None) if quiet else typer.echo
 
     changes = options.numbers(augment)
@@ -109,6 +111,7 @@ def train(
         dropout=dropout or None,
     )
     fit_options |= {"normalize": method} | size_of_run(len(problem.X), epochs, chosen_batch)
+    check(net, problem, fit_options["loss"])
     history = fit_and_save(net, problem, fit_options, model)
     learning_curves(history, curves)
     if problem.X_test is not None and problem.y_test is not None:
@@ -169,6 +172,18 @@ def size_of_run(samples: int, epochs: int | None, batch_size: int | str) -> dict
         "epochs": epochs if epochs is not None else 40 if few else 10,
         "batch_size": batch_size if batch_size != "auto" else 32 if few else 128,
     }
+
+
+def check(net: fn.MLP, problem: Problem, loss: str | None) -> None:
+    """Raises InputError for what the network cannot train or be tested on, before it is trained."""
+    reader = Reader(net, net.fitted)
+    chosen = reader.loss(loss)
+    classes = reader.part(problem.X, problem.y, chosen).targets.classes
+    if problem.X_test is not None:
+        try:
+            reader.part(problem.X_test, problem.y_test, chosen, classes)
+        except InputError as error:
+            raise InputError(f"in the test part: {error}") from error
 
 
 def fit_and_save(net: fn.MLP, problem: Problem, fit_options: dict[str, Any], model: Path) -> fn.History:

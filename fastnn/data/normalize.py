@@ -47,7 +47,7 @@ def fit(method: str, X: np.ndarray, index: np.ndarray | None = None) -> Normaliz
 
     A column that is constant, or spreads over less than the dtype's smallest normal number, gets scale 1. Where half of
     a column's values are the same, "robust" takes the standard deviation for the quartiles' distance, which is 0.
-    Raises InputError for an unknown method, or for X that is not 2-D floats or has no rows.
+    Raises InputError for an unknown method, for X that is not 2-D floats or has no rows, or whose spread overflows.
     """
     if method not in METHODS:
         raise unknown_name("normalization", method, METHODS)
@@ -55,7 +55,12 @@ def fit(method: str, X: np.ndarray, index: np.ndarray | None = None) -> Normaliz
         raise InputError(f"X to normalize must be 2-D floats, got shape {X.shape} of {X.dtype}")
     if len(X if index is None else index) == 0:
         raise InputError("cannot normalize by data of no rows")
-    shift, spread = {"standard": _standard, "minmax": _minmax, "robust": _robust}[method](X, index)
+    with np.errstate(over="ignore", invalid="ignore"):  # what is too large is reported below
+        shift, spread = {"standard": _standard, "minmax": _minmax, "robust": _robust}[method](X, index)
+    if not np.isfinite(spread).all():
+        raise InputError(
+            f"column {np.flatnonzero(~np.isfinite(spread))[0]} of X spreads over more than float64 can hold"
+        )
     return Normalization(method, shift, 1.0 / np.where(spread > np.finfo(X.dtype).tiny, spread, 1.0))
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fastnn import checks, inputs
 from fastnn.errors import InputError
 
 BLOCK = 1 << 13  # samples whose classes are looked up at a time
@@ -58,6 +59,9 @@ def train_test_split(
 
     Raises InputError for X and y of different lengths and for what `split` refuses.
     """
+    checks.flag("stratify", stratify)
+    for what, given in (("X", X), ("y", y)):
+        inputs.check_mask(what, given)
     X, y = np.asarray(X), np.asarray(y)
     if X.ndim == 0 or y.ndim == 0 or len(X) != len(y):
         raise InputError(f"X and y must have as many samples, got X of shape {X.shape} and y of shape {y.shape}")
@@ -83,7 +87,10 @@ def generator(seed: int) -> np.random.Generator:
 
 
 def _draw_by_class(labels: np.ndarray, held: int, random: np.random.Generator) -> np.ndarray:
-    classes, counts = np.unique(labels, return_counts=True)
+    try:
+        classes, counts = np.unique(labels, return_counts=True)
+    except TypeError as error:
+        raise InputError(f"class labels to split by must be of one kind: {error}") from error
     shares, remainders = np.divmod(held * counts, len(labels))
     order = random.permutation(len(counts))
     order = order[np.argsort(-remainders[order], kind="stable")]

@@ -104,6 +104,8 @@ def _begins_with_header(first: list[tuple[int, list[str]]], target: str | int | 
 def _target_place(target: str | int | None, names: tuple[str, ...], width: int) -> int:
     if target is None:
         return width - 1
+    if isinstance(target, bool) or not isinstance(target, int | str):
+        raise InputError(f"target must be the name of a column, or its place, got {target!r}")
     if target in names:
         return names.index(str(target))
     if not _is_place(target):
@@ -128,6 +130,12 @@ def _typed(path: Path, answers: list[str]) -> np.ndarray:
             return np.array(texts, dtype=str).astype(kind)
         except (ValueError, OverflowError):
             continue
+    known = [text for text in texts if text.lower() not in MISSING]
+    if known and all(map(_is_number, known)):
+        row = next(i for i, text in enumerate(texts) if text.lower() in MISSING)
+        raise FileError(
+            f"{path}: the column to predict holds {texts[row]!r} in row {row + 1} of the data, where others are numbers"
+        )
     return np.array(texts, dtype=str)
 
 

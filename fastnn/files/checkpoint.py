@@ -23,7 +23,7 @@ from fastnn.activations import Activation
 from fastnn.custom import CustomActivation, CustomLoss
 from fastnn.data.normalize import METHODS, Normalization
 from fastnn.errors import FastnnError, FileError, InputError
-from fastnn.files.atomic import replacing
+from fastnn.files.atomic import as_path, replacing
 from fastnn.layers import Dense
 
 if TYPE_CHECKING:
@@ -43,12 +43,21 @@ def save(net: MLP, path: str | os.PathLike[str]) -> None:
     if net.normalization is not None:
         tensors["normalization.shift"] = np.ascontiguousarray(net.normalization.shift)
         tensors["normalization.scale"] = np.ascontiguousarray(net.normalization.scale)
-    metadata = {"format": FORMAT, "version": str(VERSION), "architecture": json.dumps(_describe(net))}
+    metadata = {
+        "format": FORMAT,
+        "version": str(VERSION),
+        "architecture": json.dumps(_describe(net), default=_as_python),
+    }
     with replacing(path) as temporary:
         try:
             save_file(tensors, temporary, metadata)
         except SafetensorError as error:
             raise FileError(f"cannot write {path}: {error}") from error
+
+
+def _as_python(constant: np.generic) -> int | float | bool:
+    """What JSON can hold of a constant that was given as a NumPy number."""
+    return constant.item()
 
 
 def _describe(net: MLP) -> dict[str, Any]:
@@ -84,7 +93,7 @@ def load(path: str | os.PathLike[str], custom: Mapping[str, CustomActivation] | 
     custom: the users' own activations by name; FileError where one is missing, since a file holds no functions, and
     InputError for a name that the file does not have.
     """
-    source = Path(path)
+    source = as_path(path)
     given = _own_activations(custom)
     if not source.is_file():
         raise FileError(f"there is no file {source}")
@@ -95,7 +104,7 @@ def load(path: str | os.PathLike[str], custom: Mapping[str, CustomActivation] | 
             described = json.loads(metadata["architecture"])
             functions = [_activation(source, row["activation"], given) for row in described["layers"]]
             net = _build(described, functions, file)
-    except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
+    except (SafetensorError, KeyError, TypeError, ValueError, OSError, MemoryError) as error:
         if isinstance(error, FileError):
             raise
         raise FileError(f"{source} is damaged or no fastnn model: {error}") from error
@@ -145,6 +154,7 @@ def _build(described: dict[str, Any], functions: list[Activation], file: Any) ->
     from fastnn.network import MLP
 
     layers = [_layer(row, one) for row, one in zip(described["layers"], functions, strict=True)]
+    _check_shapes(described["n_in"], layers, file)
     net = MLP(
         described["n_in"],
         layers,
@@ -160,12 +170,22 @@ def _build(described: dict[str, Any], functions: list[Activation], file: Any) ->
     net.fitted.optimizer.epochs = net.fitted.optimizer.begun = int(described.get("epochs", 0))
     if described["loss"] is not None:
         net.fitted.loss = losses.family.build(described["loss"])
+        net.fitted.loss.check_output(functions[-1])
     if described["classes"] is not None:
         net.fitted.classes = _classes(described["classes"], net.n_out)
     if described["normalization"] is not None:
         shift, scale = file.get_tensor("normalization.shift"), file.get_tensor("normalization.scale")
         net.fitted.normalization = _normalization(described["normalization"], shift, scale, net.n_in)
     return net
+
+
+def _check_shapes(n_in: int, layers: list[Dense], file: Any) -> None:
+    """Raises ValueError where weights are not as large as is said, before memory is taken for them."""
+    for number, units in enumerate(layer.units for layer in layers):
+        shape = file.get_slice(f"layers.{number}.weight").get_shape()
+        if shape != [n_in, units]:
+            raise ValueError(f"the weights of layer {number + 1} have the shape {shape}, expected {[n_in, units]}")
+        n_in = units
 
 
 def _layer(row: dict[str, Any], function: Activation) -> Dense:
@@ -189,8 +209,8 @@ def _norm_state(file: Any, number: int, new: norms.NormState | None) -> norms.No
 def _classes(labels: list, n_out: int) -> np.ndarray:
     classes = np.array(labels)
     count = max(n_out, 2)
-    if classes.shape != (count,) or len(np.unique(classes)) != count:
-        raise ValueError(f"{len(labels)} classes for {n_out} outputs")
+    if classes.shape != (count,) or not np.array_equal(np.unique(classes), classes):
+        raise ValueError(f"the classes must be {count} different ones, sorted, for {n_out} outputs")
     return classes
 
 

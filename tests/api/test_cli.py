@@ -250,11 +250,23 @@ def called(monkeypatch, capsys):
         (["evaluate", "price.csv"], "price.csv is damaged or no fastnn model"),
         (["train", "price.csv", "--norm", "group"], "unknown norm 'group'"),
         (["predict", "price.csv", "price.csv", "--output", "."], "cannot write .: it is a folder"),
+        (["train", "--model", "m", "--curves", "./m"], "--curves would overwrite --model: m"),
+        (["train", "kind.csv", "--model", "kind.csv"], "--model would overwrite the source: kind.csv"),
+        (["predict", "m", "price.csv", "--output", "price.csv"], "--output would overwrite the source: price.csv"),
+        (["predict", "m", "price.csv", "--output", "m"], "--output would overwrite the model: m"),
+        (["bench", "--json", "a", "--plot", "a"], "--plot would overwrite --json: a"),
+        (["train", "unseen.npz"], "in the test part: y[1] = 2 is none of the classes 0, 1"),
+        (["train", "narrow.npz"], "in the test part: X must have the shape (samples, 2), got (2, 1)"),
+        (["train", "nan.npz", "--task", "regress"], "y[2, 0] = nan is not finite"),
     ],
 )
 def test_errors_are_one_line_before_any_file_is_written(called, table, arguments, message):
     (table / "count.csv").write_text("\n".join(f"{i},{i}" for i in range(400)))
     (table / "one.csv").write_text("1,7\n2,7\n")
+    X, y, numbers = np.eye(6)[:, :2], np.arange(6) % 2, np.where(np.arange(6) == 2, np.nan, 1.0)
+    np.savez(table / "unseen.npz", x_train=X, y_train=y, x_test=X[:2], y_test=np.array([0, 2]))
+    np.savez(table / "narrow.npz", x_train=X, y_train=y, x_test=X[:2, :1], y_test=y[:2])
+    np.savez(table / "nan.npz", x_train=X, y_train=numbers, x_test=X[:2], y_test=numbers[:2])
     before = set(table.iterdir())
     code, err = called(arguments, table)
     assert (code, err.count("\n"), err[: len(message) + 7]) == (1, 1, f"error: {message}")

@@ -1,5 +1,7 @@
 """Exceptions in functions that users write: they end the run as FunctionError, and no number comes of them."""
 
+import copy
+import pickle
 import warnings
 
 import numpy as np
@@ -9,6 +11,7 @@ from numba import njit, objmode
 from numba.core.errors import NumbaWarning
 
 import fastnn as fn
+from fastnn import errors
 
 QUIET = {"progress": False}
 ROWS = 150
@@ -345,3 +348,22 @@ def never(z):
 def test_a_pair_that_raises_where_it_is_looked_at(build, message):
     with pytest.raises(fn.InputError, match=message):
         build()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        fn.DivergenceError("the loss became NaN", 3, 5),
+        fn.FunctionError("the value raised", "value", (1.0, 2.0)),
+        errors.MissingExtraError("numba-cuda", "cuda", 'device="cuda"'),
+        fn.InputError("X is empty"),
+        fn.FileError("cannot write"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_errors_go_from_process_to_process(error):
+    error.history = fn.History(loss=[1.0])
+    for again in (pickle.loads(pickle.dumps(error)), copy.deepcopy(error)):
+        assert type(again) is type(error)
+        assert str(again) == str(error)
+        assert vars(again) == vars(error)

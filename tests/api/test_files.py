@@ -283,3 +283,71 @@ def test_a_file_without_epochs(fitted, tmp_path):
     del described["epochs"]
     save_file(tensors, tmp_path / "old", {**metadata, "architecture": json.dumps(described)})
     assert same(fn.MLP.load(tmp_path / "old").weights, fitted.weights)
+
+
+def test_constants_that_are_numpy_numbers(tmp_path):
+    layers = [fn.Dense(np.int64(4), fn.LeakyReLU(np.float32(0.25)), dropout=fn.Dropout(np.float32(0.5))), fn.Dense(2)]
+    net = fn.MLP(np.int32(3), layers, init=fn.initializers.HeNormal(np.float32(0.5)), seed=np.int64(3))
+    net.fit(np.ones((4, 3)), np.ones((4, 2)), loss=fn.Huber(np.float32(0.5)), epochs=1, progress=False)
+    net.save(tmp_path / "model")
+    read = fn.MLP.load(tmp_path / "model")
+    assert (read.layers, read.init, read.fitted.loss) == (net.layers, net.init, net.fitted.loss)
+
+
+def test_what_a_link_points_to_is_replaced(fitted, tmp_path):
+    fitted.save(tmp_path / "real")
+    try:
+        os.symlink(tmp_path / "real", tmp_path / "link")
+    except OSError:
+        pytest.skip("this system, or this user, makes no symbolic links")
+    before = (tmp_path / "real").read_bytes()
+    fn.MLP([2, 2]).save(tmp_path / "link")
+    assert os.path.islink(tmp_path / "link")
+    assert (tmp_path / "real").read_bytes() != before
+    assert fn.MLP.load(tmp_path / "link").sizes == (2, 2)
+
+
+def test_what_is_no_file_is_not_replaced(fitted, tmp_path):
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("this system has no named pipes")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(fn.FileError, match="it is no file, but a device, pipe or socket"):
+        fitted.save(tmp_path / "pipe")
+    assert os.listdir(tmp_path) == ["pipe"]
+
+
+def test_a_write_protected_file_is_not_replaced(fitted, tmp_path, monkeypatch):
+    fitted.save(tmp_path / "model")
+    before = (tmp_path / "model").read_bytes()
+    monkeypatch.setattr("os.access", lambda *_: False)  # as for all but an administrator, who may run the tests
+    with pytest.raises(fn.FileError, match="write-protected"):
+        fn.MLP([2, 2]).save(tmp_path / "model")
+    assert (tmp_path / "model").read_bytes() == before
+
+
+@pytest.mark.parametrize("path", [None, 3, b"model"])
+def test_what_is_no_path(path, fitted):
+    for call in (fitted.save, fn.MLP.load):
+        with pytest.raises(fn.InputError, match="a path must be a string or a path object"):
+            call(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda described: described["layers"][0].update(units=10**9),
+        lambda described: described.update(n_in=10**9),
+        lambda described: described.update(loss={"name": "poisson"}),
+        lambda described: described.update(classes=["cat", "ant", "bee"]),
+    ],
+    ids=["units", "inputs", "loss", "classes"],
+)
+def test_a_description_that_does_not_fit_the_weights(change, fitted, tmp_path):
+    fitted.save(tmp_path / "model")
+    with safe_open(tmp_path / "model", framework="numpy") as file:
+        tensors, metadata = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+    described = json.loads(metadata["architecture"])
+    change(described)
+    save_file(tensors, tmp_path / "model", {**metadata, "architecture": json.dumps(described)})
+    with pytest.raises(fn.FileError, match="damaged or no fastnn model"):
+        fn.MLP.load(tmp_path / "model")

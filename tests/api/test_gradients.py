@@ -244,5 +244,15 @@ def test_gradients_of_a_loss_that_overflows(rows, threads):
     X, y = np.ones((rows, 3)), np.zeros(rows)
     ((dW, db),) = net.gradient(X, y)
     assert np.append(dW, db) == pytest.approx(6e30, rel=1e-5)
-    assert net.loss(X, y) == np.inf
+    with pytest.warns(RuntimeWarning, match="infinity in the loss: weights or inputs are too large for float32"):
+        assert net.loss(X, y) == np.inf
     assert fn.diagnose(net, X, y)[0].gradient_norm == pytest.approx(6e30 * 3**0.5, rel=1e-5)
+
+
+def test_what_overflows_is_told(rng):
+    net = fn.MLP([3, 8, 8, 2], output="softmax")
+    X, y = np.full((4, 3), 3e38), np.zeros(4, int)
+    with pytest.warns(RuntimeWarning, match="NaN or infinity in the outputs"):
+        assert np.isnan(net.predict(X)).any()
+    with pytest.warns(RuntimeWarning, match="NaN or infinity in the gradient"):
+        net.gradient(X, y)

@@ -86,6 +86,8 @@ def test_apply(X, dtype):
         ("minmax", np.ones(3), r"must be 2-D floats, got shape \(3,\) of float64"),
         ("minmax", np.ones((3, 2), int), "must be 2-D floats, got shape"),
         ("minmax", np.ones((0, 2)), "no rows"),
+        ("standard", np.array([[1.0, 1e200], [2.0, -1e200]]), "column 1 of X spreads over more than float64 can hold"),
+        ("minmax", np.array([[1e308], [-1e308]]), "column 0 of X spreads over"),
     ],
 )
 def test_errors(method, X, message):

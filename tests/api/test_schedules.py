@@ -111,6 +111,16 @@ def test_epochs_count_whatever_their_numbers_of_steps():
     assert changes(risen, (1, 2, sgd), (2, 8, sgd)) == pytest.approx([0.5, 0.8125, 1])
 
 
+def test_a_cosine_that_is_over_is_told():
+    schedule, sgd = fn.Cosine(2), fn.SGD(RATE)
+    with pytest.raises(
+        fn.InputError, match="the rate would be 0: the cosine ends after 2 epochs, and earlier fits did 2"
+    ):
+        changes(schedule, (3, 2, sgd))
+    assert changes(fn.schedules.Cosine(2, floor=0.5), (3, 2, sgd))[-1] == pytest.approx(0.5)
+    changes(schedule, (2, 2, sgd), (2, 2, fn.Momentum(RATE, 0.0)))
+
+
 def test_another_optimizer_begins_with_the_whole_rate():
     found = changes(fn.schedules.StepDecay(0.5, 2), (3, 2, fn.SGD(RATE)), (3, 2, fn.Momentum(RATE, 0.0)))
     assert found == pytest.approx([1, 1, 0.5, 1, 1, 0.5])

@@ -171,6 +171,11 @@ def test_csv(tmp_path, text, target, X, y, columns):
     assert (dataset.X.dtype, dataset.y.dtype.kind, dataset.columns) == (np.float64, np.array(y).dtype.kind, columns)
 
 
+def test_a_class_may_be_called_none(tmp_path):
+    (tmp_path / "a.csv").write_text("1,none\n2,mild\n3,na\n")
+    assert load(tmp_path / "a.csv").y.tolist() == ["none", "mild", "na"]
+
+
 def test_csv_of_features_alone(tmp_path):
     path = tmp_path / "a.csv.gz"
     path.write_bytes(gzip.compress(b"a,b\n1,2\n"))
@@ -191,6 +196,13 @@ def test_csv_of_features_alone(tmp_path):
         ("1,2,0\n3,,1\n", None, FileError, r"line 2: column 1 \(counted from 0\) is empty"),
         ("NA,2,0\n3,4,1\n", None, FileError, r"line 1: column 0 \(counted from 0\) holds 'NA'"),
         ("1,2,0\n3,4,\n", None, FileError, "the column to predict is empty in row 2"),
+        (
+            "1,2,0\n3,4,NA\n5,6,1\n",
+            None,
+            FileError,
+            "the column to predict holds 'NA' in row 2 of the data, where others",
+        ),
+        ("1,2\n3,4\n", 1.5, InputError, "target must be the name of a column, or its place, got 1.5"),
         ("price,area\n1,2\n", "prize", InputError, "unknown target column 'prize'; did you mean 'price'"),
         ("1,2\n3,4\n", "price", InputError, "the table has no header.* a place from 0 to 1"),
         ("1,2\n3,4\n", 2, InputError, "the table has 2 columns"),

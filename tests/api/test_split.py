@@ -99,3 +99,13 @@ def test_every_class_keeps_a_sample_to_train_on(held):
 def test_where_classes_cannot_all_keep_one():
     _, held_index = split(np.array([0, 0, 1, 2]), 0.5, seed=0)
     assert len(held_index) == 2
+
+
+def test_what_cannot_be_split():
+    X, y = np.zeros((4, 1)), np.array([0, 1, 0, 1])
+    with pytest.raises(InputError, match="stratify must be True or False"):
+        train_test_split(X, y, stratify=y)
+    with pytest.raises(InputError, match="labels to split by must be of one kind"):
+        train_test_split(X, np.array([0, "a", 0, "a"], object))
+    with pytest.raises(InputError, match="X is an array with masked values"):
+        train_test_split(np.ma.masked_equal(X, 0), y)

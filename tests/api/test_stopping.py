@@ -283,3 +283,32 @@ def test_threads_that_cannot_all_start_leave_none_behind(task, monkeypatch):
         thread.join(10)
         assert not thread.is_alive()
     assert same(net.weights, weights)
+
+
+def test_a_network_is_trained_once_at_a_time(task):
+    """Two fits would write one optimizer's state: of another thread, or of a callback."""
+    X, y = task
+    net, begun, goes_on = new(), threading.Event(), threading.Event()
+
+    class Wait(fn.Callback):
+        def epoch_end(self, net, history):
+            begun.set()
+            goes_on.wait(10)
+
+    first = threading.Thread(target=net.fit, args=(X, y), kwargs={"epochs": 1, "callbacks": Wait(), **QUIET})
+    first.start()
+    assert begun.wait(60)
+    with pytest.raises(fn.InputError, match="this network is being trained"):
+        net.fit(X, y, optimizer="sgd", reset=True, **QUIET)
+    goes_on.set()
+    first.join()
+    assert net.fitted.optimizer.epochs == 1
+    net.fit(X, y, epochs=1, **QUIET)
+
+    class Again(fn.Callback):
+        def epoch_end(self, net, history):
+            net.fit(X, y, epochs=1, **QUIET)
+
+    with pytest.raises(fn.InputError, match="this network is being trained"):
+        net.fit(X, y, callbacks=Again(), **QUIET)
+    new().fit(X, y, epochs=1, callbacks=fn.Callback(), **QUIET)

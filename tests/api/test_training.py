@@ -127,6 +127,26 @@ def test_labels_come_back_as_they_were_given(labels, rng):
         assert net.evaluate(X, y)["accuracy"] == 1
 
 
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda y: y.astype(object),
+        lambda y: y.reshape(-1, 1),
+        lambda y: np.ma.masked_less(y, 0),
+        lambda y: y.astype(float),
+        lambda y: y.tolist(),
+    ],
+    ids=["objects", "column", "mask that hides nothing", "floats", "list"],
+)
+def test_forms_of_labels(form, rng):
+    X, y = rng.normal(size=(50, 2)), np.arange(50) % 3
+    nets = [fn.MLP([2, 8, 3], output="softmax") for _ in range(2)]
+    for net, given in zip(nets, (y, form(y)), strict=True):
+        net.fit(X, given, epochs=2, batch_size=8, **QUIET)
+    assert same(nets[0].weights, nets[1].weights)
+    assert nets[1].classes_.tolist() == [0, 1, 2]
+
+
 def test_one_hot_labels_are_labels(rng):
     X, number = rng.normal(size=(50, 2)), rng.integers(0, 3, 50)
     nets = [fn.MLP([2, 8, 3], output="softmax") for _ in range(2)]
