@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from fastnn.network import MLP
 
 FUNCTIONS = [layout.FUNCTION, layout.DERIVATIVE]  # addresses of custom activations in the table
+LONG = 1 << 26  # multiply-adds of a feed, some milliseconds: beside them starting a thread takes no time
 EVALUATION_BLOCK = 64  # rows that a thread takes at a time to evaluate or predict; sums do not depend on threads
 
 
@@ -45,6 +46,11 @@ class Session:
     @property
     def words(self) -> np.ndarray:
         return self.arrays.words
+
+    @property
+    def is_long(self) -> bool:
+        """Whether a feed of all samples takes so long that somebody may want to stop it."""
+        return len(self.arrays.samples) * len(self.arrays.params) > LONG
 
     def head(self) -> tuple[Any, ...]:
         """What every compiled function is told after rank and size."""
@@ -183,11 +189,12 @@ def set_places(numbers: np.ndarray, space: layout.Workspace, parameters: int) ->
 
 
 def enter(session: Session, function: Callable, *args: Any, workers: team.Team | None = None) -> None:
-    """Run a compiled function once: here and now where one thread does it, else on a team, the given or a new one.
+    """Run a compiled function once: here and now where one thread soon does it, else on a team, the given or a new one.
 
-    Raises FunctionError where a function of the user's own has raised an exception.
+    A team is left at once when Ctrl-C is pressed. Raises FunctionError where a function of the user's own has raised an
+    exception.
     """
-    if session.threads == 1:
+    if session.threads == 1 and not session.is_long:
         function(0, 1, *session.head(), *args)
     elif workers is not None and workers.size == session.threads:
         session.run(workers, function, *args)

@@ -225,7 +225,7 @@ WRONG = {
     "wrong on one side": (lambda: fn.CustomActivation(lambda z: abs(z), lambda z: 1.0 if z > -2 else -1.0), "z = -1."),
     "no Python function": (lambda: fn.CustomActivation(math.tanh, silu), "njit function", "built-in"),
     "no function": (lambda: fn.CustomActivation(3, silu), "function", "got 3"),
-    "no number": (lambda: fn.CustomActivation(lambda z: (z, z), silu), "function", "finite numbers"),
+    "no number": (lambda: fn.CustomActivation(lambda z: (z, z), silu), "function", "must give a number"),
     "not finite": (lambda: fn.CustomActivation(lambda z: math.sqrt(z), silu), "function", "finite numbers", "nan"),
     "does not compile": (lambda: fn.CustomActivation(lambda z: id(z), silu), "cannot compile the function"),
     "name": (lambda: fn.CustomActivation(silu, silu_derivative, name=3), "name", "string", "got 3"),

@@ -8,7 +8,11 @@ import pytest
 from helpers import data, python, same
 
 import fastnn as fn
-from fastnn import division, progress
+from fastnn import division, progress, session
+from fastnn.job import Part
+from fastnn_kernels import epoch
+from fastnn_kernels.observe import observe
+from fastnn_kernels.team import STOP, Team
 
 QUIET = {"progress": False}
 
@@ -312,3 +316,30 @@ def test_a_network_is_trained_once_at_a_time(task):
     with pytest.raises(fn.InputError, match="this network is being trained"):
         net.fit(X, y, callbacks=Again(), **QUIET)
     new().fit(X, y, epochs=1, callbacks=fn.Callback(), **QUIET)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_an_interrupt_leaves_predictions_undone(threads, rng):
+    """A team that is told to stop takes no further block of rows."""
+    net, X = new(), data(rng, (1000, 3))
+    part, loss = Part.of(X.astype(np.float32)), fn.CrossEntropy()
+    for entry in (epoch.predict, observe):
+        opened = session.open_session(net, part, loss, threads * session.EVALUATION_BLOCK, threads, predicts=True)
+        out = np.full((1000, 2), np.nan, np.float32)
+        opened.words[STOP] = 1
+        arguments = (session.EVALUATION_BLOCK, out) if entry is epoch.predict else (2, True, out)
+        session.enter(opened, entry, *arguments)
+        assert np.isnan(out).all()
+
+
+def test_long_work_runs_where_an_interrupt_reaches_it(rng, monkeypatch):
+    """The calling thread, which Python interrupts, only waits."""
+    net, X, seen = new(), data(rng, (300, 3)), []
+    run = Team.run
+    monkeypatch.setattr(Team, "run", lambda team, *given, **named: (seen.append(team.size), run(team, *given, **named)))
+    short = net.predict(X)
+    assert not seen
+    monkeypatch.setattr(session, "LONG", 100)
+    assert same(net.predict(X), short)
+    net.activations(X)
+    assert set(seen) == {1}
