@@ -30,8 +30,8 @@ def read_table(path: Path, target: str | int | None, features: int | None = None
     target: the column to predict by name or by place (from 0, or from the end: -1); None means the last.
     features: a table of exactly so many columns is all features, unless target says otherwise; its y is None.
 
-    Raises FileError for what is no table, and for a feature that is not a number, naming column and line; InputError
-    for a target that no column is.
+    Raises FileError for what is no table, and for a feature that is not a finite number, naming column and line or row;
+    InputError for a target that no column is.
     """
     with _open(path) as stream:
         try:
@@ -69,6 +69,12 @@ def _read(path: Path, stream: io.TextIOBase, target: str | int | None, features:
     if not numbers:
         raise FileError(f"{path} holds a header and no rows")
     X = np.frombuffer(numbers, np.float64).reshape(-1, width if place is None else width - 1)
+    if not np.isfinite(X).all():
+        row, column = np.argwhere(~np.isfinite(X))[0]
+        name = _column_name(names, _before(column, place))
+        raise FileError(
+            f"{path}: column {name} holds {X[row, column]} in row {row + 1} of the data; features must be finite"
+        )
     y = None if place is None else _typed(path, answers)
     return X, y, names if place is None else names[:place] + names[place + 1 :]
 
@@ -141,10 +147,18 @@ def _typed(path: Path, answers: list[str]) -> np.ndarray:
 
 def _not_a_number(path: Path, line: int, cells: list[str], names: tuple[str, ...], place: int | None) -> FileError:
     at = next(i for i, cell in enumerate(cells) if not _is_number(cell))
-    column = at if place is None or at < place else at + 1
-    name = f"{names[column]!r}" if names else f"{column} (counted from 0)"
+    name = _column_name(names, _before(at, place))
     value = f"holds {cells[at].strip()!r}, which is not a number" if cells[at].strip() else "is empty"
     return FileError(f"{path}, line {line}: column {name} {value}; features must be numbers")
+
+
+def _before(feature: int, place: int | None) -> int:
+    """The column of a feature, before the one to predict was taken out."""
+    return feature if place is None or feature < place else feature + 1
+
+
+def _column_name(names: tuple[str, ...], column: int) -> str:
+    return f"{names[column]!r}" if names else f"{column} (counted from 0)"
 
 
 def _is_number(cell: str) -> bool:

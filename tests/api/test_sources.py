@@ -195,6 +195,8 @@ def test_csv_of_features_alone(tmp_path):
         ("1,2,0\n3,red,1\n", 0, FileError, r"line 2: column 1 \(counted from 0\) holds 'red'"),
         ("1,2,0\n3,,1\n", None, FileError, r"line 2: column 1 \(counted from 0\) is empty"),
         ("NA,2,0\n3,4,1\n", None, FileError, r"line 1: column 0 \(counted from 0\) holds 'NA'"),
+        ("a,b,c\n1,2,0\n3,nan,1\n", 0, FileError, "column 'b' holds nan in row 2 of the data; features must be finite"),
+        ("1,2,0\n3,1e999,1\n", None, FileError, r"column 1 \(counted from 0\) holds inf in row 2 of the data"),
         ("1,2,0\n3,4,\n", None, FileError, "the column to predict is empty in row 2"),
         (
             "1,2,0\n3,4,NA\n5,6,1\n",
