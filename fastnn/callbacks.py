@@ -27,14 +27,14 @@ class Callback:
         """An epoch ended, its values are the last ones of the history. True stops the run."""
 
     def fit_end(self, net: MLP, history: History) -> None:
-        """Training ended."""
+        """Training ended, of itself or by Ctrl-C, but not by an error."""
 
 
 class EarlyStopping(Callback):
     """Stop where the loss has not improved for some epochs, and put back the best weights.
 
     patience: epochs without improvement before stopping. least_change: by how much a loss must fall to count as
-    better, at least 0. restore: whether the best weights are put back. Looks at the validation loss, and at the
+    better, at least 0. restore: whether the best weights are put back, also after Ctrl-C. Looks at the validation loss, and at the
     training loss where there is no validation.
     """
 

@@ -103,6 +103,19 @@ class Run:
 
         Raises DivergenceError and FunctionError, which hold the history, and KeyboardInterrupt after a whole step.
         """
+        try:
+            self._train()
+        except KeyboardInterrupt:
+            self._tell_end()
+            raise
+        self._tell_end()
+        return self.history
+
+    def _tell_end(self) -> None:
+        for callback in self.job.callbacks:
+            callback.fit_end(self.net, self.history)
+
+    def _train(self) -> None:
         settings, callbacks = self.job.settings, self.job.callbacks
         try:
             self.show.start(settings.epochs, self.samples)
@@ -119,9 +132,6 @@ class Run:
             self.trainer.fetch()
             averaging.keep(self.net)
             self.show.close()
-        for callback in callbacks:
-            callback.fit_end(self.net, self.history)
-        return self.history
 
     def _epochs(self, epochs: int) -> None:
         span = 1

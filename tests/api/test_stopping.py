@@ -144,6 +144,20 @@ def test_an_interrupt_in_a_callback_leaves_what_a_shorter_fit_leaves(threads, ta
     assert same(net.weights, other.weights)
 
 
+def test_an_interrupt_leaves_the_best_weights(task):
+    def interrupt(net, history):
+        if len(history.loss) == 3:
+            raise KeyboardInterrupt
+
+    net, watch = new(), Watch(interrupt)
+    never_better = fn.EarlyStopping(least_change=1e9)  # than the first epoch, which is better than none
+    with pytest.raises(KeyboardInterrupt):
+        net.fit(*task, epochs=9, callbacks=[watch, never_better], **QUIET)
+    assert watch.calls == ["start", 1, 2, 3, "end"]
+    assert same(net.weights, watch.weights[0])
+    assert not same(net.weights, watch.weights[2])
+
+
 def test_weights_set_by_a_callback_are_trained_on(task):
     weights = new(seed=5).weights
     net, other = new(), new(seed=5)
