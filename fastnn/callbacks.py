@@ -34,8 +34,8 @@ class EarlyStopping(Callback):
     """Stop where the loss has not improved for some epochs, and put back the best weights.
 
     patience: epochs without improvement before stopping. least_change: by how much a loss must fall to count as
-    better, at least 0. restore: whether the best weights are put back, also after Ctrl-C. Looks at the validation loss, and at the
-    training loss where there is no validation.
+    better, at least 0. restore: whether the best weights are put back, also after Ctrl-C. Looks at the validation loss,
+    and at the training loss where there is no validation.
     """
 
     def __init__(self, patience: int = 10, least_change: float = 0.0, restore: bool = True) -> None:
