@@ -358,20 +358,23 @@ class MLP:
 
     # Files and words
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: str | os.PathLike[str], *, state: bool = False) -> None:
         """Write architecture, weights, classes and normalization as safetensors; the old file or the new one stays.
 
-        The optimizer's state is not in the file: pickle keeps it too. Raises FileError where `path` cannot be written.
+        state: whether the file also holds the optimizer's state, with Adam twice the size of the weights. With it a fit
+        of the network that is read goes on exactly as one of this network would. Raises FileError where `path` cannot
+        be written.
         """
         from fastnn.files import checkpoint
 
-        checkpoint.save(self, path)
+        checkpoint.save(self, path, checks.flag("state", state))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], custom: Mapping[str, CustomActivation] | None = None) -> MLP:
         """A network as it was saved. custom: its own activations by name, since a file holds no functions.
 
-        The next fit goes on with the epoch behind the last one; its optimizer starts afresh.
+        The next fit goes on with the epoch behind the last one; its optimizer starts afresh, unless the file holds its
+        state.
 
         Raises FileError for what is no such file, or needs activations that are not given, and InputError for names
         that the file does not have.

@@ -2,7 +2,8 @@
 
 Tensors: layers.N.weight (n_in, n_out) and layers.N.bias (n_out,) for N from 0, normalization.shift and .scale where
 there is one; of layers with a norm also layers.N.gamma and .beta, with batch norm .mean and .variance, all (n_out,).
-Metadata: format "fastnn", version, and architecture as JSON. Nothing in a file is ever executed.
+If asked for, what optimizer_state.py adds. Metadata: format "fastnn", version, and architecture as JSON. Nothing in a
+file is ever executed.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from fastnn.activations import Activation
 from fastnn.custom import CustomActivation, CustomLoss
 from fastnn.data.normalize import METHODS, Normalization
 from fastnn.errors import FastnnError, FileError, InputError
+from fastnn.files import optimizer_state
 from fastnn.files.atomic import as_path, replacing
 from fastnn.layers import Dense
 
@@ -32,8 +34,8 @@ if TYPE_CHECKING:
 FORMAT, VERSION = "fastnn", 1
 
 
-def save(net: MLP, path: str | os.PathLike[str]) -> None:
-    """Write a network. Raises FileError where the place cannot be written."""
+def save(net: MLP, path: str | os.PathLike[str], with_state: bool) -> None:
+    """Write a network, and the optimizer's state if asked to. Raises FileError where the place cannot be written."""
     tensors = {}
     for number, (weight, bias) in enumerate(net.weights):
         tensors[f"layers.{number}.weight"], tensors[f"layers.{number}.bias"] = weight, bias
@@ -43,11 +45,11 @@ def save(net: MLP, path: str | os.PathLike[str]) -> None:
     if net.normalization is not None:
         tensors["normalization.shift"] = np.ascontiguousarray(net.normalization.shift)
         tensors["normalization.scale"] = np.ascontiguousarray(net.normalization.scale)
-    metadata = {
-        "format": FORMAT,
-        "version": str(VERSION),
-        "architecture": json.dumps(_describe(net), default=_as_python),
-    }
+    described = _describe(net)
+    if with_state:
+        tensors |= optimizer_state.tensors(net)
+        described["state"] = optimizer_state.describe(net)
+    metadata = {"format": FORMAT, "version": str(VERSION), "architecture": json.dumps(described, default=_as_python)}
     with replacing(path) as temporary:
         try:
             save_file(tensors, temporary, metadata)
@@ -168,6 +170,8 @@ def _build(described: dict[str, Any], functions: list[Activation], file: Any) ->
     )
     net.set_norms(_norm_state(file, number, state) for number, state in enumerate(net.norms))
     net.fitted.optimizer.epochs = net.fitted.optimizer.begun = int(described.get("epochs", 0))
+    if "state" in described:
+        optimizer_state.restore(net, described["state"], file)
     if described["loss"] is not None:
         net.fitted.loss = losses.family.build(described["loss"])
         net.fitted.loss.check_output(functions[-1])

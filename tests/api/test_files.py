@@ -351,3 +351,66 @@ def test_a_description_that_does_not_fit_the_weights(change, fitted, tmp_path):
     save_file(tensors, tmp_path / "model", {**metadata, "architecture": json.dumps(described)})
     with pytest.raises(fn.FileError, match="damaged or no fastnn model"):
         fn.MLP.load(tmp_path / "model")
+
+
+STATES = {
+    "plain": {"optimizer": "sgd"},
+    "momentum": {"optimizer": fn.Nesterov(0.01, form="lookahead")},
+    "adam, cosine": {"optimizer": "adam", "schedule": fn.schedules.Cosine(9)},
+    "amsgrad": {"optimizer": "amsgrad", "batch_size": 7},
+    "average": {"optimizer": "adamw", "average": fn.EMA(0.9)},
+    "norm": {"optimizer": "nadam", "norm": "batch"},
+    "noise": {"optimizer": "rmsprop", "norm": "layer", "dropout": 0.3},
+    "smaller": {"optimizer": "adagrad", "dropout": fn.Dropout(0.5, "batch")},
+}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("case", STATES)
+def test_with_its_state_a_read_network_goes_on_exactly(case, dtype, data, tmp_path):
+    options = {"batch_size": 8, "normalize": "standard", "epochs": 2, "progress": False} | STATES[case]
+    built = {name: options.pop(name) for name in ("norm", "dropout") if name in options}
+    net = fn.MLP([4, 19, 6, 3], activation="tanh", output="softmax", dtype=dtype, seed=4, **built)
+    net.fit(*data, **options)
+    net.save(tmp_path / "model", state=True)
+    read = fn.MLP.load(tmp_path / "model")
+    assert vars(read.fitted.optimizer).keys() == vars(net.fitted.optimizer).keys()
+    for one in (net, read):
+        one.fit(*data, **options)
+    assert same(read.weights, net.weights)
+    assert read.predict(data[0]).tobytes() == net.predict(data[0]).tobytes()
+    assert (read.fitted.optimizer.steps, read.fitted.optimizer.epochs) == (net.fitted.optimizer.steps, 4)
+
+
+def test_a_network_without_a_fit_has_a_state_too(tmp_path):
+    net = fn.MLP([3, 2])
+    net.save(tmp_path / "model", state=True)
+    read = fn.MLP.load(tmp_path / "model")
+    for one in (net, read):
+        one.fit(np.eye(3), np.eye(3)[:, :2], epochs=1, progress=False)
+    assert same(read.weights, net.weights)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda tensors, state: state.update(optimizer="adm"),
+        lambda tensors, state: state.update(vectors=1),
+        lambda tensors, state: state.update(steps="many"),
+        lambda tensors, state: state.update(has_raw=True),
+        lambda tensors, state: tensors.pop("optimizer.1.layers.0.bias"),
+        lambda tensors, state: tensors.update({"optimizer.0.layers.0.bias": np.zeros(2, np.float32)}),
+        lambda tensors, state: tensors.update({"optimizer.0.layers.0.bias": np.full(9, np.nan, np.float32)}),
+        lambda tensors, state: tensors.update({"optimizer.0.layers.0.bias": np.zeros(9)}),
+    ],
+    ids=["name", "vectors", "steps", "raw", "missing", "shape", "NaN", "dtype"],
+)
+def test_a_damaged_state(change, fitted, tmp_path):
+    fitted.save(tmp_path / "model", state=True)
+    with safe_open(tmp_path / "model", framework="numpy") as file:
+        tensors, metadata = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+    described = json.loads(metadata["architecture"])
+    change(tensors, described["state"])
+    save_file(tensors, tmp_path / "model", {**metadata, "architecture": json.dumps(described)})
+    with pytest.raises(fn.FileError, match="damaged or no fastnn model"):
+        fn.MLP.load(tmp_path / "model")
