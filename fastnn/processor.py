@@ -48,7 +48,7 @@ class Processor:
     def predict(self, net: MLP, part: Part, loss: Loss) -> np.ndarray:
         out = np.empty((len(part), net.n_out), net.dtype)
         _, threads = _blocks(len(part), self._idle(net, part))
-        opened = session.open_session(net, part, loss, threads * EVALUATION_BLOCK, threads, predicts=True)
+        opened = session.open_session(net, part, loss, _rows(part, threads), threads, predicts=True)
         session.enter(opened, epoch.predict, EVALUATION_BLOCK, out)
         return out
 
@@ -64,7 +64,7 @@ class Processor:
         """On one thread."""
         out = np.empty((len(part), net.sizes[layer]), net.dtype)
         loss = losses.natural(net.layers[-1].function)
-        opened = session.open_session(net, part, loss, EVALUATION_BLOCK, 1, predicts=True)
+        opened = session.open_session(net, part, loss, _rows(part, 1), 1, predicts=True)
         session.enter(opened, observing.observe, layer, activated, out)
         return out
 
@@ -154,7 +154,7 @@ class Evaluation:
         self._net, self._part = net, part
         blocks, threads = _blocks(len(part), threads)
         self._losses, self._hits = np.zeros(blocks), np.zeros(blocks, np.int64)
-        self._session = session.open_session(net, part, loss, threads * EVALUATION_BLOCK, threads, predicts=True)
+        self._session = session.open_session(net, part, loss, _rows(part, threads), threads, predicts=True)
 
     def measure(self, workers: Team | None = None) -> tuple[float, float | None]:
         """Mean loss, and the share of hits, None where nothing counts as one. workers: a team that is free."""
@@ -164,6 +164,11 @@ class Evaluation:
         session.enter(self._session, epoch.evaluate, EVALUATION_BLOCK, self._losses, self._hits, workers=workers)
         hits = part.targets.share_of_hits(int(self._hits.sum()), len(part), net.n_out)
         return float(self._losses.sum() / len(part)), hits
+
+
+def _rows(part: Part, threads: int) -> int:
+    """Rows of a workspace in which each thread has a block, or all samples are less than one."""
+    return min(threads * EVALUATION_BLOCK, len(part))
 
 
 def _blocks(samples: int, threads: int) -> tuple[int, int]:

@@ -23,7 +23,6 @@ from fastnn_kernels.work import Arrays
 if TYPE_CHECKING:
     from fastnn.network import MLP
 
-FUNCTIONS = [layout.FUNCTION, layout.DERIVATIVE]  # addresses of custom activations in the table
 LONG = 1 << 26  # multiply-adds of a feed, some milliseconds: beside them starting a thread takes no time
 EVALUATION_BLOCK = 64  # rows that a thread takes at a time to evaluate or predict; sums do not depend on threads
 
@@ -107,7 +106,8 @@ def open_session(
         most_inputs = little if learning.settings.augment is None else 0.0  # each copy would be augmented
         space = division.workspace(net, codes, rows, sharing, single, most_inputs, int(little / threads))
     space.table[1:, layout.NOISE] = codes
-    space.table[1:, FUNCTIONS] = [layer.function.addresses(net.dtype) for layer in net.layers]
+    functions = [layer.function.addresses(net.dtype) for layer in net.layers]
+    space.table[1:, layout.FUNCTION], space.table[1:, layout.DERIVATIVE] = zip(*functions, strict=True)
     numbers = description.numbers(net, part, loss)
     numbers[work.PASS_ROWS], numbers[work.PARTS] = rows, parts
     numbers[work.STOCHASTIC] = single

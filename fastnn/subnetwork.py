@@ -60,7 +60,8 @@ def attach(net: MLP, outer: Session, rows: int) -> Session:
     packed = int(arrays.numbers[work.SCRATCH_SIZE])
     space = layout.workspace(small, rows, outer.threads, False, disturbed, True, *panels, packed=packed)
     space.table[1:, layout.NOISE] = codes
-    space.table[1:, session.FUNCTIONS] = arrays.table[1:, session.FUNCTIONS]
+    for column in (layout.FUNCTION, layout.DERIVATIVE):
+        space.table[1:, column] = arrays.table[1:, column]
     units = _units(space.table, net.sizes, net.dtype)
     states = len(arrays.state) // net.layout.count
     arrays.numbers[work.STATES] = states

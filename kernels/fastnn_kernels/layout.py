@@ -96,7 +96,7 @@ class Workspace:
     table: the complete layer table; losses: offset of a loss for each row, then of what each is computed from; scratch:
     offset of the first thread's scratch, scratch_size elements each; block: offset of blocks.py's Gram matrices;
     inputs: elements from one copy of the input rows to the next one, 0 where there is one; count: elements of the
-    workspace.
+    workspace; meets: whether threads meet while a pass goes through the layers.
     """
 
     table: np.ndarray
@@ -107,11 +107,7 @@ class Workspace:
     block: int
     inputs: int
     count: int
-
-    @property
-    def meets(self) -> bool:
-        """Whether threads meet while a pass goes through the layers."""
-        return bool(self.table[:, BY_PANELS].any()) or BATCH_NORM in self.table[:, NORM]
+    meets: bool
 
 
 def pad(dtype: np.dtype) -> int:
@@ -192,13 +188,12 @@ def workspace(
     a layer's panels, layer by layer; copies: of the input rows, 1 where workers share them. packed: elements that a
     thread's packed panels of deltas may take; there is room for one in any case.
     """
-    dtype, table = layout.dtype, layout.table.copy()
+    dtype, table = layout.dtype, layout.table.tolist()  # Python's own numbers are faster one by one
     block = block_rows(layout)
     rows = block + machine.UNIT if stochastic else round_up(rows, machine.UNIT)
-    inputs = _aligned(rows * table[0, STRIDE], dtype) if copies > 1 else 0
+    inputs = _aligned(rows * table[0][STRIDE], dtype) if copies > 1 else 0
     count = 0
-    for layer in range(len(table)):
-        row = table[layer]
+    for layer, row in enumerate(table):
         has_deltas = layer == len(table) - 1 or (backwards and layer > 0)
         for column in (A, D) if has_deltas else (A,):
             row[column] = count
@@ -223,13 +218,15 @@ def workspace(
         if has_noise:
             row[NOISY], row[FACTORS] = count, _aligned(count + row[WIDTH] * (row[DEPTH] + 1), dtype)
             count = _aligned(row[FACTORS] + row[WIDTH] * row[DEPTH], dtype)
+    for row, divides in zip(table[1:], by_panels, strict=False):
+        row[BY_PANELS] = int(divides)
+    meets = any(row[BY_PANELS] or row[NORM] == BATCH_NORM for row in table)
+    table = np.array(table, np.int64)
     losses, count = count, _aligned(count + 2 * rows, dtype)
     scratch_size = _scratch_size(table, rows, packed, dtype) if backwards else _feed_scratch(table, dtype)
     scratch, count = count, count + threads * scratch_size
     gram, count = count, count + (2 * block * block if stochastic else 0)
-    for row, divides in zip(table[1:], by_panels, strict=False):
-        row[BY_PANELS] = divides
-    return Workspace(table, rows, losses, scratch, scratch_size, gram, int(inputs), int(count))
+    return Workspace(table, rows, losses, scratch, scratch_size, gram, int(inputs), int(count), meets)
 
 
 def _feed_scratch(table: np.ndarray, dtype: np.dtype) -> int:
