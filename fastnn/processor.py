@@ -167,8 +167,8 @@ class Evaluation:
 
 
 def _rows(part: Part, threads: int) -> int:
-    """Rows of a workspace in which each thread has a block, or all samples are less than one."""
-    return min(threads * EVALUATION_BLOCK, len(part))
+    """Rows of a workspace in which each thread, whichever blocks it takes, has room for a whole one."""
+    return threads * min(EVALUATION_BLOCK, len(part))
 
 
 def _blocks(samples: int, threads: int) -> tuple[int, int]:
