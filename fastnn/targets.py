@@ -66,10 +66,12 @@ def read(
     array = _array(y)
     if array.ndim not in (1, 2) or len(array) != samples:
         raise InputError(f"X has {samples} samples, but y has the shape {array.shape}")
-    if array.ndim == 2 and array.shape[1] != n_out and not (isinstance(output, Softmax) and array.shape[1] == 1):
+    if isinstance(output, Softmax) and array.shape[1:] == (1,):
+        array = array.reshape(-1)
+    if array.ndim == 2 and array.shape[1] != n_out:
         raise InputError(f"y has {array.shape[1]} columns, but the network has {n_out} outputs")
-    if isinstance(output, Softmax) and (array.ndim == 1 or array.shape[1] == 1):
-        return _class_labels(array.reshape(-1), n_out, known)
+    if isinstance(output, Softmax) and array.ndim == 1:
+        return _class_labels(array, n_out, known)
     if isinstance(output, Sigmoid) and n_out == 1 and (_are_labels(array, known) or _are_bits(array, loss)):
         return _two_classes(array.reshape(-1), dtype, known)
     return _numbers(array, n_out, output, loss, dtype, known)

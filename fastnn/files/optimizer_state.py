@@ -26,7 +26,7 @@ def describe(net: MLP) -> dict[str, Any]:
         "optimizer": next(name for name, code in CODES.items() if code == state.kind),
         "steps": state.steps,
         "begun": state.begun,
-        "vectors": len(state.values) // len(net.params),
+        "vectors": len(_vectors(net)),
         "has_average": state.has_average,
         "has_raw": net.fitted.raw is not None,
     }
@@ -34,9 +34,8 @@ def describe(net: MLP) -> dict[str, Any]:
 
 def tensors(net: MLP) -> dict[str, np.ndarray]:
     """All vectors, layer by layer."""
-    values, raw = net.fitted.optimizer.values, net.fitted.raw
-    vectors = {f"optimizer.{i}": flat for i, flat in enumerate(values.reshape(-1, len(net.params)))}
-    vectors |= {} if raw is None else {"raw": raw}
+    vectors = {f"optimizer.{i}": flat for i, flat in enumerate(_vectors(net))}
+    vectors |= {} if net.fitted.raw is None else {"raw": net.fitted.raw}
     found: dict[str, np.ndarray] = {}
     for vector, flat in vectors.items():
         for number in range(1, len(net.layers) + 1):
@@ -60,6 +59,13 @@ def restore(net: MLP, described: dict[str, Any], file: Any) -> None:
         _read(net, "raw", net.fitted.raw, file)
 
 
+def _vectors(net: MLP) -> np.ndarray:
+    """(vectors, parameters): what is remembered. After a divergence there is room for an average that is none."""
+    state, size = net.fitted.optimizer, len(net.params)
+    count = states(state.kind) + state.has_average if len(state.values) else 0
+    return state.values[: count * size].reshape(count, size)
+
+
 def _layer(net: MLP, number: int, flat: np.ndarray) -> dict[str, np.ndarray]:
     """A layer's part of a vector by the names that it has in files."""
     parts = dict(zip(("weight", "bias"), layout.get_layer(net.layout, number, flat), strict=True))
@@ -74,8 +80,8 @@ def _read(net: MLP, vector: str, flat: np.ndarray, file: Any) -> None:
         own = _layer(net, number, flat)
         found = [file.get_tensor(f"{vector}.{name}") for name in own]
         for name, array, like in zip(own, found, own.values(), strict=True):
-            if array.shape != like.shape or array.dtype != like.dtype or not np.isfinite(array).all():
-                raise ValueError(f"{vector}.{name} must be finite {like.dtype} of the shape {like.shape}")
+            if array.shape != like.shape or array.dtype != like.dtype or np.isnan(array).any():
+                raise ValueError(f"{vector}.{name} must be {like.dtype} of the shape {like.shape} without NaN")
         weight, bias, *norm = found
         layout.set_layer(net.layout, number, flat, weight, bias)
         for to, given in zip(layout.get_norm(net.layout, number, flat) if norm else (), norm, strict=True):

@@ -33,8 +33,8 @@ from fastnn_kernels.team import (
     GOES_ON,
     HITS,
     PROGRESS,
-    STOP,
     STOPPED,
+    is_asked_to_stop,
     meet,
     raise_flag,
 )
@@ -239,12 +239,6 @@ def gradient(rank, size, params, addresses, extras):
     restore_denormals(state)
 
 
-@kernel
-def _is_asked_to_stop(work):
-    """Whether nobody waits for the results any more."""
-    return load_acquire(work.words + STOP) != 0
-
-
 @entry
 def evaluate(rank, size, params, addresses, extras, block, losses, hits):
     """Losses summed over each block of rows, and hits in it: float64 (blocks,), int64 (blocks,).
@@ -255,7 +249,7 @@ def evaluate(rank, size, params, addresses, extras, block, losses, hits):
     work = open_work(params, addresses, extras)
     first, done = rank * block, 0
     b = next_of(work.words, 0, size, done)
-    while b < losses.size and not _is_asked_to_stop(work):
+    while b < losses.size and not is_asked_to_stop(work.words):
         count = min(block, work.numbers[SAMPLES] - b * block)
         begin = b * block - first
         feed_all(work, first, first + count, Now(0, begin, False, count, rank, 1))
@@ -282,7 +276,7 @@ def predict(rank, size, params, addresses, extras, block, out):
     z = work.space + (at(work, layer, A) + first * stride)
     blocks = (work.numbers[SAMPLES] + block - 1) // block
     b = next_of(work.words, 0, size, done)
-    while b < blocks and not _is_asked_to_stop(work):
+    while b < blocks and not is_asked_to_stop(work.words):
         count = min(block, work.numbers[SAMPLES] - b * block)
         feed_all(work, first, first + count, Now(0, b * block - first, False, count, rank, 1))
         output.activate(act, beta, z, stride, count, width, n_out)

@@ -5,9 +5,8 @@ from fastnn_kernels.activation import LINEAR
 from fastnn_kernels.jit import entry
 from fastnn_kernels.layout import ACTIVATION, N_OUT, STRIDE, WIDTH, A
 from fastnn_kernels.native import flush_denormals, restore_denormals
-from fastnn_kernels.native.atomic import load_acquire
 from fastnn_kernels.passes import Now, gather
-from fastnn_kernels.team import STOP
+from fastnn_kernels.team import is_asked_to_stop
 from fastnn_kernels.work import LAYERS, ROWS, SAMPLES, at, below, open_work
 
 
@@ -25,7 +24,7 @@ def observe(rank, size, params, addresses, extras, layer, activated, out):
         before = rowwise.before_output(act) if is_last else act
     z = work.space + at(work, layer, A)
     for begin in range(0, work.numbers[SAMPLES], work.numbers[ROWS]):
-        if load_acquire(work.words + STOP) != 0:
+        if is_asked_to_stop(work.words):
             break
         count = min(work.numbers[ROWS], work.numbers[SAMPLES] - begin)
         now = Now(0, begin, False, count, 0, 1)

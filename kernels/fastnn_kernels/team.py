@@ -79,6 +79,12 @@ def fail(words, layer, first, second):
 
 
 @kernel
+def is_asked_to_stop(words):
+    """Whether nobody waits for more. Others may see it a moment earlier or later: between barriers only."""
+    return load_acquire(words + STOP) != 0
+
+
+@kernel
 def decide(words):
     """Rank 0, before a barrier: fix whether the team stops there."""
     store_release(words + DECISION, load_acquire(words + STOP))

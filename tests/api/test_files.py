@@ -127,14 +127,17 @@ def test_no_model(content, tmp_path):
     assert_refused(path, "no fastnn model")
 
 
-def rewritten(net, path, tensors=(), architecture=None, **metadata):
-    """A saved network with parts of it replaced."""
-    net.save(path)
+def rewritten(net, path, tensors=(), architecture=None, change=None, state=False, **metadata):
+    """A saved network with parts of it replaced; change: is called with tensors and architecture."""
+    net.save(path, state=state)
     with safe_open(path, framework="numpy") as file:
         kept = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
         header = file.metadata()
+    kept |= dict(tensors)
     described = {**json.loads(header["architecture"]), **(architecture or {})}
-    save_file({**kept, **dict(tensors)}, path, {**header, "architecture": json.dumps(described), **metadata})
+    if change is not None:
+        change(kept, described)
+    save_file(kept, path, {**header, "architecture": json.dumps(described), **metadata})
 
 
 def test_foreign_and_newer_files(fitted, tmp_path):
@@ -276,12 +279,7 @@ def test_a_read_network_goes_on_with_the_next_epoch(rng, tmp_path):
 
 def test_a_file_without_epochs(fitted, tmp_path):
     """As they were written before they told how many."""
-    fitted.save(tmp_path / "model")
-    with safe_open(tmp_path / "model", framework="numpy") as file:
-        tensors, metadata = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
-    described = json.loads(metadata["architecture"])
-    del described["epochs"]
-    save_file(tensors, tmp_path / "old", {**metadata, "architecture": json.dumps(described)})
+    rewritten(fitted, tmp_path / "old", change=lambda tensors, described: described.pop("epochs"))
     assert same(fn.MLP.load(tmp_path / "old").weights, fitted.weights)
 
 
@@ -335,22 +333,16 @@ def test_what_is_no_path(path, fitted):
 @pytest.mark.parametrize(
     "change",
     [
-        lambda described: described["layers"][0].update(units=10**9),
-        lambda described: described.update(n_in=10**9),
-        lambda described: described.update(loss={"name": "poisson"}),
-        lambda described: described.update(classes=["cat", "ant", "bee"]),
+        lambda tensors, described: described["layers"][0].update(units=10**9),
+        lambda tensors, described: described.update(n_in=10**9),
+        lambda tensors, described: described.update(loss={"name": "poisson"}),
+        lambda tensors, described: described.update(classes=["cat", "ant", "bee"]),
     ],
     ids=["units", "inputs", "loss", "classes"],
 )
 def test_a_description_that_does_not_fit_the_weights(change, fitted, tmp_path):
-    fitted.save(tmp_path / "model")
-    with safe_open(tmp_path / "model", framework="numpy") as file:
-        tensors, metadata = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
-    described = json.loads(metadata["architecture"])
-    change(described)
-    save_file(tensors, tmp_path / "model", {**metadata, "architecture": json.dumps(described)})
-    with pytest.raises(fn.FileError, match="damaged or no fastnn model"):
-        fn.MLP.load(tmp_path / "model")
+    rewritten(fitted, tmp_path / "model", change=change)
+    assert_refused(tmp_path / "model", "damaged or no fastnn model")
 
 
 STATES = {
@@ -406,11 +398,30 @@ def test_a_network_without_a_fit_has_a_state_too(tmp_path):
     ids=["name", "vectors", "steps", "raw", "missing", "shape", "NaN", "dtype"],
 )
 def test_a_damaged_state(change, fitted, tmp_path):
-    fitted.save(tmp_path / "model", state=True)
-    with safe_open(tmp_path / "model", framework="numpy") as file:
-        tensors, metadata = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
-    described = json.loads(metadata["architecture"])
-    change(tensors, described["state"])
-    save_file(tensors, tmp_path / "model", {**metadata, "architecture": json.dumps(described)})
-    with pytest.raises(fn.FileError, match="damaged or no fastnn model"):
-        fn.MLP.load(tmp_path / "model")
+    change_state = lambda tensors, described: change(tensors, described["state"])  # noqa: E731
+    rewritten(fitted, tmp_path / "model", change=change_state, state=True)
+    assert_refused(tmp_path / "model", "damaged or no fastnn model")
+
+
+@pytest.mark.parametrize("average", [None, fn.EMA(0.9)], ids=str)
+def test_the_state_after_a_divergence(average, rng, tmp_path):
+    """The optimizer has started afresh, and there is no average any more."""
+    X = rng.normal(size=(20, 3))
+    net, options = fn.MLP([3, 4, 1]), {"average": average, "batch_size": 5, "progress": False}
+    net.fit(X, X[:, :1], epochs=1, **options)
+    with pytest.raises(fn.DivergenceError):
+        net.fit(X, X[:, :1], epochs=9, optimizer=fn.Adam(1e30), **options)
+    net.save(tmp_path / "model", state=True)
+    read = fn.MLP.load(tmp_path / "model")
+    for one in (net, read):
+        one.fit(X, X[:, :1], epochs=2, **options)
+    assert same(read.weights, net.weights)
+
+
+def test_squares_that_overflowed_are_kept(tmp_path):
+    """Where a processor divides exactly, weights stay finite beside an infinite mean of squares."""
+    net = fn.MLP([1, 1])
+    net.fit(np.ones((2, 1)), np.ones((2, 1)), epochs=1, progress=False)
+    net.fitted.optimizer.values[len(net.params)] = np.inf
+    net.save(tmp_path / "model", state=True)
+    assert np.array_equal(fn.MLP.load(tmp_path / "model").fitted.optimizer.values, net.fitted.optimizer.values)

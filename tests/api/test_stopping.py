@@ -9,7 +9,7 @@ from helpers import data, python, same
 
 import fastnn as fn
 from fastnn import division, progress, session
-from fastnn.job import Part
+from fastnn.reading import Reader
 from fastnn_kernels import epoch
 from fastnn_kernels.observe import observe
 from fastnn_kernels.team import STOP, Team
@@ -335,15 +335,26 @@ def test_a_network_is_trained_once_at_a_time(task):
 @pytest.mark.parametrize("threads", [1, 2])
 def test_an_interrupt_leaves_predictions_undone(threads, rng):
     """A team that is told to stop takes no further block of rows."""
-    net, X = new(), data(rng, (1000, 3))
-    part, loss = Part.of(X.astype(np.float32)), fn.CrossEntropy()
-    for entry in (epoch.predict, observe):
-        opened = session.open_session(net, part, loss, threads * session.EVALUATION_BLOCK, threads, predicts=True)
-        out = np.full((1000, 2), np.nan, np.float32)
+    net, X, block = new(), data(rng, (1000, 3)).astype(np.float32), session.EVALUATION_BLOCK
+    loss = fn.CrossEntropy()
+    part = Reader(net, net.fitted).part(X, rng.integers(0, 2, 1000), loss)
+    out, losses = np.full((1000, 2), np.nan, np.float32), np.full(16, np.nan)
+    calls = {
+        epoch.predict: (block, out),
+        epoch.evaluate: (block, losses, np.zeros(16, np.int64)),
+        observe: (2, True, out),
+    }
+    for entry, arguments in calls.items():
+        opened = session.open_session(net, part, loss, threads * block, threads, predicts=True)
         opened.words[STOP] = 1
-        arguments = (session.EVALUATION_BLOCK, out) if entry is epoch.predict else (2, True, out)
         session.enter(opened, entry, *arguments)
-        assert np.isnan(out).all()
+    assert np.isnan(out).all()
+    assert np.isnan(losses).all()
+    gradient = np.full(net.layout.count, np.nan, np.float32)
+    opened = session.open_session(net, part, loss, block, threads, gradient=gradient)
+    opened.words[STOP] = 1
+    session.enter(opened, epoch.gradient)
+    assert np.isnan(gradient).all()
 
 
 def test_long_work_runs_where_an_interrupt_reaches_it(rng, monkeypatch):
