@@ -62,7 +62,11 @@ BATCH_STATS = 5  # vectors as wide as the layer: mean, variance, 1 / deviation, 
 LAYER_STATS = 3  # numbers a row: 1 / deviation, and two means of its deltas
 
 ALIGNMENT = 64  # bytes: a cache line
-PACKED_BYTES = 1 << 21  # of panels of deltas that gradient.py has side by side: read in order, they may lie far away
+PACKED_BYTES = 1 << (19 if machine.VECTOR_BYTES == 64 else 21)
+"""Of panels of deltas that gradient.py has side by side: the more, the less often is packed what goes into their layer.
+
+Read in order, they may lie far away, but for processors with 512 bits, whose third cache is no match for their vectors.
+"""
 
 
 @dataclass(frozen=True)

@@ -78,11 +78,8 @@ TALL = 3 * UNIT  # rows of the tallest tile of two vectors
 DOTS = 4
 """Columns that product.dots takes at a time: sums across the lanes of so many vectors end in one."""
 
-PIECE = 24 if REGISTERS == 16 else 32
-"""Rows of weights whose gradient is computed at a time: whole vectors of every dtype.
-
-Four tall tiles with 16 registers, where loads bound a tile of two thirds. With 32, two tall ones and one of two thirds.
-"""
+PIECE = 4 * TALL
+"""Rows of weights whose gradient is computed at a time: tall tiles, whole vectors of every dtype."""
 
 
 def lanes(dtype: object) -> int:
