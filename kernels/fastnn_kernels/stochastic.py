@@ -42,33 +42,58 @@ def transpose_all(work):
 
 def _panel(multiplies):
     @inline
-    def row(w, second, factors, x, k, change, other, s, t):
-        """Row k of a panel, its second vector `second` behind the first: w += factor change; returns s, t + x w."""
-        v, u = fma(change, factors[k], load(w)), fma(other, factors[k], load(w + second))
+    def single(w, factors, x, k, change, s):
+        """Row k of a panel of one vector: w += factor change; returns s + x w."""
+        v = fma(change, factors[k], load(w))
         store(w, v)
-        store(w + second, u)
+        return fma(v, x[k], s) if multiplies else s
+
+    @inline
+    def pair(w, factors, x, k, c, d, s, t):
+        """The same for a row of two vectors; each factor is read once."""
+        v, u = fma(c, factors[k], load(w)), fma(d, factors[k], load(w + lanes(w)))
+        store(w, v)
+        store(w + lanes(w), u)
         if multiplies:
             s, t = fma(v, x[k], s), fma(u, x[k], t)
         return s, t
 
     @kernel
+    def narrow(factors, changes, x, n, w, s0):
+        """`panel` for one of one vector."""
+        c, columns, whole = load(changes), lanes(w), n - n % 4
+        s1 = s2 = s3 = fill(w, 0.0)
+        for k in range(0, whole, 4):
+            s0 = single(w, factors, x, k, c, s0)
+            s1 = single(w + columns, factors, x, k + 1, c, s1)
+            s2 = single(w + 2 * columns, factors, x, k + 2, c, s2)
+            s3 = single(w + 3 * columns, factors, x, k + 3, c, s3)
+            w = w + 4 * columns
+        for k in range(whole, n):
+            s0 = single(w, factors, x, k, c, s0)
+            w = w + columns
+        return (s0 + s1) + (s2 + s3)
+
+    @kernel
     def panel(factors, changes, x, n, w, columns, s0, t0):
         """w (n, columns) += factors (n,).T changes (columns,), then s0, t0 plus the columns of x (n,) @ w, in one pass.
 
-        For both vectors of a panel, or twice alike for its only one; four sums side by side hide the latency.
+        For both vectors of a panel, or s0 twice for its only one; four sums side by side hide the latency.
         """
-        second = columns - lanes(w)
-        c, d = load(changes), load(changes + second)
+        if columns == lanes(w):
+            s0 = narrow(factors, changes, x, n, w, s0)
+            return s0, s0
+        c, d = load(changes), load(changes + lanes(w))
         s1 = s2 = s3 = t1 = t2 = t3 = fill(w, 0.0)
         whole = n - n % 4
         for k in range(0, whole, 4):
-            s0, t0 = row(w, second, factors, x, k, c, d, s0, t0)
-            s1, t1 = row(w + columns, second, factors, x, k + 1, c, d, s1, t1)
-            s2, t2 = row(w + 2 * columns, second, factors, x, k + 2, c, d, s2, t2)
-            s3, t3 = row(w + 3 * columns, second, factors, x, k + 3, c, d, s3, t3)
+            s0, t0 = pair(w, factors, x, k, c, d, s0, t0)
+            s1, t1 = pair(w + columns, factors, x, k + 1, c, d, s1, t1)
+            s2, t2 = pair(w + 2 * columns, factors, x, k + 2, c, d, s2, t2)
+            s3, t3 = pair(w + 3 * columns, factors, x, k + 3, c, d, s3, t3)
             w = w + 4 * columns
         for k in range(whole, n):
-            s0, t0 = row(w, second, factors, x, k, c, d, s0, t0)
+            s0, t0 = pair(w, factors, x, k, c, d, s0, t0)
             w = w + columns
         return (s0 + s1) + (s2 + s3), (t0 + t1) + (t2 + t3)
 
