@@ -3,8 +3,9 @@
     seconds of a step = (operations of the products / PRODUCT_SHARE + what the rest costs) / limit
 
 The limit is measured once in a process, in some milliseconds. What the rest costs is counted in operations too: in so
-many that the processor could do at its limit meanwhile. So the model knows no clock rate and no vector length, and is
-as good on another machine as that machine is balanced like the one that the numbers below come from.
+many that the processor could do at its limit meanwhile. So the model knows no clock rate, and is as good on another
+machine as that machine is balanced like those that the numbers below come from: one without vectors of 512 bits, and
+one with them, whose products slow its clock, while most of the rest takes as long as at half the limit.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy as np
 from fastnn import division
 from fastnn_kernels.activation import CODES
 from fastnn_kernels.layout import DEPTH, WIDTH, block_rows, round_up
-from fastnn_kernels.machine import UNIT
+from fastnn_kernels.machine import UNIT, VECTOR_BYTES
 from fastnn_kernels.optimizer import states
 
 if TYPE_CHECKING:
@@ -25,18 +26,19 @@ if TYPE_CHECKING:
     from fastnn.optimizers import Optimizer
 
 # Calibrate these together, on a quiet machine: `fastnn bench --kernels` and the workloads of bench/.
-PRODUCT_SHARE = 0.92  # of the limit, that products reach in their inner loops
-RESULT = 9.0  # an element of a product's result, whatever the length of its sum
+PRODUCT_SHARE, REST = (0.66, 2.0) if VECTOR_BYTES == 64 else (0.92, 1.0)
+"""Of the limit, that products reach in their inner loops; factor on most of what the rest costs."""
+RESULT = REST * 9.0  # an element of a product's result, whatever the length of its sum
 ROW_SHARE = 0.27  # of the limit, that products of a single row reach: they read a weight for every multiplication
-SIMPLE = 12.0  # feed and delta of a hidden element, for activations that are a choice
-SMOOTH = 60.0  # for those with an exponential
-GATHERED = 4.0  # an input element copied
+SIMPLE = REST * 12.0  # feed and delta of a hidden element, for activations that are a choice
+SMOOTH = REST * 60.0  # for those with an exponential
+GATHERED = REST * 4.0  # an input element copied
 LOSS_ROW = 4000.0  # targets, loss and delta of a row
 LOSS_ELEMENT = 50.0  # of an output element
-UPDATED = 9.0  # a parameter updated
-REMEMBERED = 13.0  # for each state that its optimizer keeps
-PASS = 80_000.0  # what a pass costs whatever its size
-MEETING = 120_000.0  # of the threads
+UPDATED = REST * 9.0  # a parameter updated
+REMEMBERED = REST * 13.0  # for each state that its optimizer keeps
+PASS = REST * 80_000.0  # what a pass costs whatever its size
+MEETING = REST * 120_000.0  # of the threads
 SAMPLE = 3_000.0  # what a stochastic step costs whatever its size
 
 SIMPLE_NAMES = ("linear", "threshold", "relu", "leaky_relu", "noisy_relu", "hard_sigmoid", "hard_tanh", "hard_swish")
