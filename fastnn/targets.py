@@ -179,11 +179,12 @@ def _numbers(
     array: np.ndarray, n_out: int, output: Activation, loss: Loss, dtype: np.dtype, known: np.ndarray | None
 ) -> Targets:
     """Regression, several yes-or-no outputs, or rows of class probabilities."""
-    array = inputs.numeric("y", array)
-    if array.ndim == 1:
-        if n_out != 1:
-            raise InputError(f"y must have the shape (samples, {n_out}), as many columns as outputs, got {array.shape}")
-        array = array.reshape(-1, 1)
+    if array.ndim == 1 and n_out != 1:
+        raise InputError(
+            f"y must have the shape (samples, {n_out}), as many columns as outputs, got {array.shape}; "
+            'for class labels choose output="softmax"'
+        )
+    array = inputs.numeric("y", array).reshape(-1, n_out)
     dense = inputs.converted("y", array, dtype)
     probabilities = isinstance(loss, BinaryCrossEntropy | CrossEntropy)
     if probabilities and (dense.min() < 0 or dense.max() > 1):

@@ -237,6 +237,12 @@ def test_the_first_wrong_label_is_named(block, monkeypatch):
     assert_refused(lambda: net.evaluate(X, y), ["y[3] = maybe", "none of the classes no, yes"], net)
 
 
+@pytest.mark.parametrize("labels", [[0, 2, 1], ["a", "c", "b"]])
+def test_labels_for_a_linear_output(labels):
+    with pytest.raises(fn.InputError, match=r'^y must have the shape \(samples, 3\).*choose output="softmax"$'):
+        fn.MLP([2, 3]).fit(np.zeros((3, 2)), labels, progress=False)
+
+
 def test_classes_of_a_network_that_knows_none():
     assert_refused(lambda: fn.MLP([3, 2]).predict_class(X), ["predict_class", "fitted on class labels"])
 
