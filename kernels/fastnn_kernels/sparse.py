@@ -10,6 +10,7 @@ import numpy as np
 
 from fastnn_kernels.jit import kernel
 from fastnn_kernels.layout import DEPTH, A, B, D, W
+from fastnn_kernels.machine import VECTOR_BYTES
 from fastnn_kernels.native import fill, fma, lanes, load, mask_word, maximum, put_ones, store
 from fastnn_kernels.native.atomic import load_acquire, store_release
 from fastnn_kernels.optimizer import learning_rate
@@ -26,6 +27,9 @@ from fastnn_kernels.stochastic import (
 )
 from fastnn_kernels.team import DECISION, DIVERGED, FLAG, GOES_ON, PROGRESS, STOP, STOPPED, meet
 from fastnn_kernels.work import COLUMNS_IN, LOSSES, SPARE, ask_for_elements, at, sample_at
+
+PAIRS = VECTOR_BYTES < 64
+"""Whether panels go by two: where the rows of both that two samples read are no more than a first cache holds."""
 
 
 class _Sample(NamedTuple):
@@ -121,14 +125,14 @@ def _first_layer(work, row, inputs, following, upcoming, first, last):
     """Columns first to last of the first layer's weights by `inputs` and the row's D, then z of the `following` sample
     in the other row.
 
-    It reads half of the same: two panels at a time, what has been updated is still near when it is read. Each asks for
-    its share of the inputs at `upcoming`: a random order gives the processor nothing to guess from.
+    It reads half of the same: panel by panel, or PAIRS, what has been updated is still near when it is read. Each asks
+    for its share of the inputs at `upcoming`: a random order gives the processor nothing to guess from.
     """
     z, change = row_of(work, 1, A, 1 - row), row_of(work, 1, D, row)
     depth, panel = at(work, 1, DEPTH), 2 * lanes(z)
     weight, bias, floor = work.params + at(work, 1, W), work.params + at(work, 1, B), floor_of(work, 1)
     part = (work.numbers[COLUMNS_IN] * panel + last - first - 1) // max(last - first, 1)
-    paired = first + (last - first) // (2 * panel) * 2 * panel
+    paired = first + (last - first) // (2 * panel) * 2 * panel if PAIRS else first
     for column in range(first, paired, 2 * panel):
         w, other = weight + column * depth, weight + (column + panel) * depth
         ask_for_elements(upcoming + (column - first) // panel * part, 2 * part)
