@@ -145,13 +145,19 @@ def highest(z, n_out):
     return max_lanes(top)
 
 
+@inline
+def _shifted_exp(z, top, keep):
+    """e^(z - top), 0 in lanes that are not to keep: never by underflow, which takes some processors 100 cycles."""
+    return select(keep, exp(select(keep, z - top, 0.0)), 0.0)
+
+
 @kernel
 def softmax(z, n_out):
     """z -> e^z / sum e^z in place."""
     top = highest(z, n_out)
     total = fill(z, 0.0)
     for j in range(0, n_out, lanes(z)):
-        e = select(first_lanes(z, n_out - j), exp(load(z + j) - top), 0.0)
+        e = _shifted_exp(load(z + j), top, first_lanes(z, n_out - j))
         store(z + j, e)
         total = total + e
     whole = sum_lanes(total)
@@ -166,9 +172,9 @@ def cross_entropy(z, d, n_out, scale):
     total = fill(z, 0.0)
     weighted = fill(z, 0.0)
     for j in range(0, n_out, lanes(z)):
-        shifted = load(z + j) - top
-        weighted = fma(load(d + j), shifted, weighted)
-        e = select(first_lanes(z, n_out - j), exp(shifted), 0.0)
+        logits = load(z + j)
+        weighted = fma(load(d + j), logits - top, weighted)
+        e = _shifted_exp(logits, top, first_lanes(z, n_out - j))
         store(z + j, e)
         total = total + e
     whole = sum_lanes(total)
@@ -194,19 +200,13 @@ def cross_entropy_of(z, d, n_out, label, scale):
     for j in range(0, n_out, lanes(z)):
         value = load(z + j)
         before |= mask_word((value == top) & first_lanes(z, label - j))
-        e = select(first_lanes(z, n_out - j), exp(value - top), 0.0)
+        e = _shifted_exp(value, top, first_lanes(z, n_out - j))
         store(z + j, e)
         total = total + e
     whole = sum_lanes(total)
     for j in range(0, n_out, lanes(z)):
         store(d + j, _slope(load(z + j), whole, label - j, scale))
     return np.int64(mine == top and before == 0), top - mine, whole
-
-
-@inline
-def _shifted_exp(z, top, keep):
-    """e^(z - top), 0 in lanes that are not to keep: never by underflow, which takes some processors 100 cycles."""
-    return select(keep, exp(select(keep, z - top, 0.0)), 0.0)
 
 
 @kernel
