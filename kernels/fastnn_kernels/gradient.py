@@ -32,7 +32,7 @@ from fastnn_kernels.layout import (
     D,
     W,
 )
-from fastnn_kernels.machine import PIECE
+from fastnn_kernels.machine import PIECE, VECTOR_BYTES
 from fastnn_kernels.native import fill, lanes, store
 from fastnn_kernels.product import FROM_TARGET, FROM_ZERO, STEPS
 from fastnn_kernels.units import count_own, line_of, own_of, units_of
@@ -54,10 +54,12 @@ from fastnn_kernels.work import (
 )
 
 BLOCKS = 8  # of groups of rows, which a worker has of a panel where others may help it
-SHORT = 128  # rows whose lines, scattered, leave room in a first cache
-WORTH_PACKING_SHORT = 8  # units that read the same rows, from which on copying them together pays, up to SHORT rows
-WORTH_PACKING = 4  # where they are more
-WORTH_PACKING_DELTAS = 2  # and of deltas, which are copied by all their panels
+CLOSE = 5  # times what units read of a row, from one row to the next: up to here rows are not scattered
+WORTH_PACKING = 8  # units that read the same scattered rows, from which on copying them together pays
+LEAST_UNITS = 2  # for which it pays where they read many pages
+LEAST_UNITS_OF_DELTAS = 3  # and for deltas, which are copied by all their panels
+PAGE = 1 << 12  # bytes of memory that a processor finds together
+MANY_PAGES = 256  # of rows, times the units that read them
 
 
 class Pass(NamedTuple):
@@ -171,16 +173,21 @@ def _norm(work, one, layer, column, columns):
 
 
 @kernel
-def _worth_packing(rows, units, worth):
-    """Whether copying rows together pays that so many units read; worth: how many make it pay where rows are many."""
-    return units >= (WORTH_PACKING_SHORT if rows <= SHORT else worth)
+def _worth_packing(work, rows, stride, columns, units, least):
+    """Whether copying so many columns of rows together pays, which lie `stride` elements apart and so many units read.
+
+    least: units for which it may.
+    """
+    pages = rows * min(stride * (VECTOR_BYTES // lanes(work.params)), PAGE) // PAGE
+    reads_many = units >= least and units * pages >= MANY_PAGES
+    return stride > CLOSE * columns and (units >= WORTH_PACKING or reads_many)
 
 
 @kernel
 def _inputs(work, one, layer, group, units):
     """What goes into a group of rows of so many units, and the elements from one row of it to the next."""
     x, stride = below(work, layer, one.rank) + group * PIECE, at(work, layer - 1, STRIDE)
-    if not _worth_packing(one.rows, units, WORTH_PACKING):
+    if not _worth_packing(work, one.rows, stride, PIECE, units, LEAST_UNITS):
         return x, stride
     columns = min(PIECE, at(work, layer, DEPTH) - group * PIECE)
     dense.pack(x, stride, columns, one.rows, one.inputs)
@@ -224,7 +231,8 @@ def _block(work, one, block, is_packed, unit):
     """
     layer, begin, end, p = block.layer, block.begin, block.end, block.panel
     panel, (_, groups) = 2 * lanes(work.params), pieces.groups(work, layer)
-    packs = _worth_packing(one.rows, min(groups, end - begin), WORTH_PACKING_DELTAS)
+    stride, readers = at(work, layer, STRIDE), min(groups, end - begin)
+    packs = _worth_packing(work, one.rows, stride, panel, readers, LEAST_UNITS_OF_DELTAS)
     slot = 0 if packs else p - block.last_panel
     if packs and not is_packed:
         _pack(work, one, layer, p * panel, block.last_panel * panel)

@@ -19,7 +19,7 @@ from helpers import (
 
 import fastnn as fn
 from fastnn import division
-from fastnn_kernels import gradient, machine
+from fastnn_kernels import gradient, layout, machine
 from fastnn_kernels import reference as ref
 
 HIDDEN = {
@@ -156,9 +156,14 @@ def test_batches_longer_than_a_pass(dtype, threads, monkeypatch, rng):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_panels_of_deltas_that_are_packed_for_few_rows_of_weights(dtype, threads, rng):
-    """As few groups of rows as make packing them worth while; in the layer above there are fewer."""
-    sizes, rows = (gradient.WORTH_PACKING_DELTAS * machine.PIECE, machine.PIECE, 3), gradient.SHORT + 1
+@pytest.mark.parametrize("packed", ["inputs", "deltas"])
+def test_many_rows_that_are_packed_for_few_units(packed, dtype, threads, rng):
+    """As few units, and as few rows, a page each, as make packing them worth while."""
+    wide, panel = gradient.PAGE // np.dtype(dtype).itemsize, layout.tiling(np.dtype(dtype)).panel
+    assert wide > gradient.CLOSE * max(machine.PIECE, panel)
+    units = {"inputs": gradient.LEAST_UNITS, "deltas": gradient.LEAST_UNITS_OF_DELTAS}[packed]
+    rows = -(-gradient.MANY_PAGES // units)
+    sizes = (wide, units * panel, 3) if packed == "inputs" else (units * machine.PIECE, wide, 3)
     net = network(rng, sizes, activation="tanh", dtype=dtype)
     weights, X, y = exact(net.weights), data(rng, (rows, sizes[0])), data(rng, (rows, 3))
     names = ["tanh", "linear"]
