@@ -11,7 +11,7 @@ import numpy as np
 from fastnn_kernels.jit import kernel
 from fastnn_kernels.layout import DEPTH, A, B, D, W
 from fastnn_kernels.machine import VECTOR_BYTES
-from fastnn_kernels.native import fill, fma, lanes, load, mask_word, maximum, put_ones, store
+from fastnn_kernels.native import fill, fma, lanes, load, maximum, put_true, store
 from fastnn_kernels.native.atomic import load_acquire, store_release
 from fastnn_kernels.optimizer import learning_rate
 from fastnn_kernels.output import complete
@@ -44,14 +44,12 @@ class _Sample(NamedTuple):
 def _not_zero(x, n, numbers):
     """The numbers k of all x[k] that are not 0, and up to SPARE others behind them; returns how many they are.
 
-    Eight numbers are written at a time, whatever is not 0 there: a branch for each would be guessed wrong too often.
+    As many as a vector has lanes are written at a time, whatever is not 0 there: a branch for each would be guessed
+    wrong too often.
     """
-    count, size = 0, lanes(x)
-    whole = n - n % size
-    for j in range(0, whole, size):
-        word = mask_word(load(x + j) != 0.0)
-        for i in range(0, size, 8):
-            count += put_ones(numbers + count, word >> i & 255, j + i)
+    count, whole = 0, n - n % lanes(x)
+    for j in range(0, whole, lanes(x)):
+        count += put_true(numbers + count, load(x + j) != 0.0, j)
     for k in range(whole, n):
         numbers[count] = k
         count += x[k] != 0

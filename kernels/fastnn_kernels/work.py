@@ -53,7 +53,7 @@ NUMBERS = 30
 ROW = np.uint32  # the number of a row of X: shuffles of rng.py reach no further
 
 IN_BLOCKS, SPARSE = 1, 2
-SPARE = 8  # places behind a list of indices that may be written
+SPARE = 16  # places behind a list of indices that may be written
 LABELS, DENSE = 0, 1
 NOTHING, CLASSES, BINARY = 0, 1, 2
 
@@ -66,7 +66,7 @@ class Arrays(NamedTuple):
     as the optimizer has, and one more where there is an average; space: float, the workspace; X: float (samples, n_in),
     C order; shift, scale: float (n_in,); labels: int32 (samples,) and targets: float (samples, n_out), one of them
     empty; samples: ROW, rows of X that take part; order: ROW, as long, the same array where nothing is shuffled;
-    indices: int64, a thread's two lists of n_in numbers and SPARE where steps skip zeros; words: int64, see
+    indices: int32, a thread's two lists of n_in numbers and SPARE where steps skip zeros; words: int64, see
     team.py; loss_constants: float64, see loss.py; weights: float (samples,) where samples have them; norms: float64,
     norm.CONSTANTS per row of the table; running: float, see layout.RUNNING; kept_running: two of it or none; noise:
     float64, noise.CONSTANTS per row of the table; inner: int64, addresses of a small network's Arrays; of a small
@@ -130,13 +130,13 @@ FIELDS = Arrays._fields
 
 def _fields(dtype):
     """What kernels find at each address: the dtype of its elements, for networks of a float dtype."""
-    whole, real, row, label = types.int64, types.float64, from_dtype(np.dtype(ROW)), types.int32
+    whole, real, row, short = types.int64, types.float64, from_dtype(np.dtype(ROW)), types.int32
     unit = types.int32 if dtype.bitwidth == 32 else types.int64
     known = {
-        **dict.fromkeys(("table", "numbers", "indices", "words", "inner", "outer", "alone"), whole),
+        **dict.fromkeys(("table", "numbers", "words", "inner", "outer", "alone"), whole),
         **dict.fromkeys(("betas", "constants", "loss_constants", "norms", "noise", "augment"), real),
         **dict.fromkeys(("samples", "order"), row),
-        "labels": label,
+        **dict.fromkeys(("labels", "indices"), short),
         "units": unit,
     }
     return {name: known.get(name, dtype) for name in Arrays._fields}

@@ -7,7 +7,7 @@ from numba import njit
 
 from fastnn_kernels import machine
 from fastnn_kernels.jit import FLAGS
-from fastnn_kernels.native import address, count_true, load, permute, put_ones, store, store_where
+from fastnn_kernels.native import address, count_true, load, permute, put_true, store, store_where
 
 
 @njit(**FLAGS)
@@ -54,14 +54,16 @@ def test_lanes_outside_a_mask_are_not_touched(offset, dtype, rng):
 
 
 @njit(**FLAGS)
-def placed(byte, first, out):
-    return put_ones(address(out, 0), byte, first)
+def placed(v, first, out):
+    return put_true(address(out, 0), load(address(v, 0)) != 0.0, first)
 
 
-def test_ones_of_every_byte_are_listed():
-    for byte in range(256):
-        places = [2**40 + i for i in range(8) if byte >> i & 1]
-        out = np.full(9, -1)
-        assert placed(byte, 2**40, out) == len(places)
-        assert out[: len(places)].tolist() == places
-        assert out[8] == -1
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_true_lanes_are_listed(dtype):
+    lanes, first = machine.lanes(dtype), 2**30
+    for word in range(0, 2**lanes, 1 if lanes < 16 else 17):
+        v = np.array([word >> i & 1 for i in range(lanes)], dtype)
+        out = np.full(17, -1, np.int32)
+        count = placed(v, first, out)
+        assert out[:count].tolist() == (first + np.flatnonzero(v)).tolist()
+        assert out[16] == -1

@@ -9,7 +9,7 @@ from fastnn_kernels.native.across import (
     mask_word,
     max_lanes,
     permute,
-    put_ones,
+    put_true,
     sum_lanes,
     transpose,
 )
@@ -95,7 +95,7 @@ __all__ = [
     "prefetch_l1",
     "prefetch_l2",
     "prefetch_to_write",
-    "put_ones",
+    "put_true",
     "restore_denormals",
     "room",
     "select",

@@ -9,7 +9,9 @@ from numba.extending import intrinsic
 
 from fastnn_kernels import machine
 from fastnn_kernels.native.pointer import opaque
-from fastnn_kernels.native.vector import I32, Mask, Vec, call, native, of, splat
+from fastnn_kernels.native.vector import I32, Mask, Vec, call, native, of, splat, suffix
+
+I64 = ir.IntType(64)
 
 
 def _halves(builder, v, lanes):
@@ -59,9 +61,13 @@ def mask_word(typingctx, mask):
         return None
 
     def codegen(context, builder, sig, args):
-        return builder.zext(builder.bitcast(args[0], ir.IntType(mask.lanes)), ir.IntType(64))
+        return _word(builder, args[0])
 
     return types.int64(mask), codegen
+
+
+def _word(builder, mask):
+    return builder.zext(builder.bitcast(mask, ir.IntType(mask.type.count)), I64)
 
 
 @intrinsic
@@ -71,8 +77,7 @@ def count_true(typingctx, mask):
         return None
 
     def codegen(context, builder, sig, args):
-        word = builder.bitcast(args[0], ir.IntType(mask.lanes))
-        return builder.ctpop(builder.zext(word, ir.IntType(64)))
+        return builder.ctpop(_word(builder, args[0]))
 
     return types.int64(mask), codegen
 
@@ -92,22 +97,34 @@ _ONES = [sum(place << 8 * i for i, place in enumerate(p for p in range(8) if byt
 
 
 @intrinsic
-def put_ones(typingctx, numbers, byte, first):
-    """Write to int64 numbers[0 to 7] `first` plus the places of the ones of a byte, ascending; returns how many.
+def put_true(typingctx, numbers, mask, first):
+    """Write to int32 `numbers` those of the mask's lanes that are true, ascending, plus `first`; returns how many.
 
-    What it writes behind them is of no use.
+    What it writes behind them, 16 numbers altogether at most, is of no use.
     """
+    if not isinstance(mask, Mask):
+        return None
 
     def codegen(context, builder, sig, args):
-        word, wide = ir.IntType(64), ir.VectorType(ir.IntType(64), 8)
-        table = cgutils.global_constant(builder, "places_of_ones", ir.Constant(ir.ArrayType(word, 256), _ONES))
-        places = builder.load(builder.gep(table, [ir.Constant(word, 0), args[1]]))
-        places = builder.zext(builder.bitcast(places, ir.VectorType(ir.IntType(8), 8)), wide)
-        found = builder.add(places, splat(builder, args[2], 8))
-        builder.store(found, builder.bitcast(args[0], wide.as_pointer())).align = 8
-        return builder.ctpop(args[1])
+        numbers, truth, first = args
+        found = _true_lanes(builder, truth)
+        found = builder.add(found, splat(builder, builder.trunc(first, I32), found.type.count))
+        builder.store(found, builder.bitcast(opaque(builder, numbers), found.type.as_pointer())).align = 4
+        return builder.ctpop(_word(builder, truth))
 
-    return types.int64(numbers, types.int64, types.int64), codegen
+    return types.int64(numbers, mask, types.int64), codegen
+
+
+def _true_lanes(builder, mask):
+    """A vector that begins with the numbers of a mask's lanes that are true."""
+    lanes = mask.type.count
+    if machine.IS_X86 and machine.VECTOR_BYTES == 64:
+        numbers = ir.Constant(ir.VectorType(I32, lanes), list(range(lanes)))
+        name = f"llvm.experimental.vector.compress.{suffix(numbers.type)}"
+        return call(builder, name, numbers.type, [numbers, mask, ir.Constant(numbers.type, ir.Undefined)])
+    table = cgutils.global_constant(builder, "places_of_ones", ir.Constant(ir.ArrayType(I64, 256), _ONES))
+    places = builder.load(builder.gep(table, [ir.Constant(I64, 0), _word(builder, mask)]))
+    return builder.zext(builder.bitcast(places, ir.VectorType(ir.IntType(8), 8)), ir.VectorType(I32, 8))
 
 
 @intrinsic
