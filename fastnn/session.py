@@ -18,6 +18,7 @@ from fastnn.losses import Loss
 from fastnn_kernels import augment as augment_kernels
 from fastnn_kernels import epoch, finite, jit, layout, machine, optimizer, team, update, work
 from fastnn_kernels import observe as observing
+from fastnn_kernels.sparse_blocks import indices
 from fastnn_kernels.work import Arrays
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def open_session(
         space=layout.zeros(spaces * space.count, net.dtype),
         samples=samples,
         order=samples.copy() if learning is not None and learning.settings.shuffle else samples,
-        indices=layout.zeros(2 * threads * (net.n_in + work.SPARE) if single == work.SPARSE else 0, np.dtype(np.int32)),
+        indices=layout.zeros(indices(net.n_in, threads) if single == work.SPARSE else 0, np.dtype(np.int32)),
         words=team.new_words(threads),
         running=net.running,
         kept_running=empty,

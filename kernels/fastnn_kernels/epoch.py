@@ -3,7 +3,7 @@
 Meanwhile denormal numbers count as 0 on its threads: see native/denormals.py.
 """
 
-from fastnn_kernels import blocks, norm, output, parts, penalty, sparse, stochastic, subnetwork
+from fastnn_kernels import dense_blocks, norm, output, parts, penalty, sparse_blocks, stochastic, subnetwork
 from fastnn_kernels.claim import next_of
 from fastnn_kernels.jit import entry, kernel
 from fastnn_kernels.layout import ACTIVATION, N_OUT, STRIDE, WIDTH, A
@@ -143,9 +143,9 @@ def _epoch(work, small, rank, size, count, batch, t, epoch):
 def _single_epoch(work, small, rank, size, count, batch, t, epoch):
     """_epoch in steps of one sample, in which all units take part."""
     if work.numbers[STOCHASTIC] == SPARSE:
-        state, t, loss, hits = sparse.epoch(work, rank, size, count, t)
+        state, t, loss, hits = sparse_blocks.epoch(work, rank, size, count, t)
     else:
-        state, t, loss, hits = blocks.epoch(work, rank, size, count, t)
+        state, t, loss, hits = dense_blocks.epoch(work, rank, size, count, t)
     if not meet(work.words, size):
         return STOPPED, t, loss
     fetch_add(work.words + HITS, hits)

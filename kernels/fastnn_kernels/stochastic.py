@@ -1,9 +1,9 @@
 """Stochastic descent: one sample a step, plain SGD. What every step does from the first layer's activations on.
 
-A product with one row reads a weight for every multiplication, so the large first layer is what costs. Two ways around
-it, both exact: blocks.py for dense data, sparse.py for data with many zeros. The layers above are small and go row by
-row, on one thread. They keep a second, transposed copy of their weights: transposing them for one row of deltas would
-cost more than updating both.
+A product with one row reads a weight for every multiplication, so the large first layer is what costs. Blocks of
+samples share it, as exact as one after the other: see blocks.py. The layers above are small and go row by row, on one
+thread. They keep a second, transposed copy of their weights: transposing them for one row of deltas would cost more
+than updating both.
 """
 
 import numpy as np

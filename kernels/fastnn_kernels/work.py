@@ -53,7 +53,6 @@ NUMBERS = 30
 ROW = np.uint32  # the number of a row of X: shuffles of rng.py reach no further
 
 IN_BLOCKS, SPARSE = 1, 2
-SPARE = 16  # places behind a list of indices that may be written
 LABELS, DENSE = 0, 1
 NOTHING, CLASSES, BINARY = 0, 1, 2
 
@@ -66,12 +65,12 @@ class Arrays(NamedTuple):
     as the optimizer has, and one more where there is an average; space: float, the workspace; X: float (samples, n_in),
     C order; shift, scale: float (n_in,); labels: int32 (samples,) and targets: float (samples, n_out), one of them
     empty; samples: ROW, rows of X that take part; order: ROW, as long, the same array where nothing is shuffled;
-    indices: int32, a thread's two lists of n_in numbers and SPARE where steps skip zeros; words: int64, see
-    team.py; loss_constants: float64, see loss.py; weights: float (samples,) where samples have them; norms: float64,
-    norm.CONSTANTS per row of the table; running: float, see layout.RUNNING; kept_running: two of it or none; noise:
-    float64, noise.CONSTANTS per row of the table; inner: int64, addresses of a small network's Arrays; of a small
-    network outer: int64, addresses of the whole's Arrays, and units: integers as wide as float, see subnetwork.py;
-    augment: float64, basis, room: float, see augment.py; alone: int64, see `alone_with`.
+    indices: int32, where steps skip zeros, see sparse_blocks.py; words: int64, see team.py; loss_constants: float64,
+    see loss.py; weights: float (samples,) where samples have them; norms: float64, norm.CONSTANTS per row of the table;
+    running: float, see layout.RUNNING; kept_running: two of it or none; noise: float64, noise.CONSTANTS per row of the
+    table; inner: int64, addresses of a small network's Arrays; of a small network outer: int64, addresses of the
+    whole's Arrays, and units: integers as wide as float, see subnetwork.py; augment: float64, basis, room: float, see
+    augment.py; alone: int64, see `alone_with`.
     """
 
     table: np.ndarray

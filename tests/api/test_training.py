@@ -47,8 +47,8 @@ def test_the_last_short_batch_is_averaged_over_its_own_length(batch_size, dtype,
 def test_stochastic_steps(threads, sizes, zeros, dtype, rng, monkeypatch):
     monkeypatch.setitem(globals(), "ACTIVATIONS", ["tanh"] * (len(sizes) - 2) + ["linear"])
     net = network(rng, sizes, activation="tanh", dtype=dtype)
-    X, y = data(rng, (45, sizes[0])) * (rng.random((45, sizes[0])) >= zeros), data(rng, (45, 3))
-    batches = [[i] for i in range(45)] * 2
+    X, y = data(rng, (46, sizes[0])) * (rng.random((46, sizes[0])) >= zeros), data(rng, (46, 3))
+    batches = [[i] for i in range(46)] * 2
     options = {"batch_size": 1, "epochs": 2, "shuffle": False, "threads": threads}
     assert_trains_as_the_oracle(net, X, y, batches, rng, {"lr": 0.05}, **options)
 
