@@ -13,7 +13,7 @@ from fastnn.augment import Augmentation
 from fastnn_kernels import layout, machine
 from fastnn_kernels.layout import Workspace, block_rows
 from fastnn_kernels.noise import SAMPLE_CONNECT
-from fastnn_kernels.work import IN_BLOCKS, SPARSE
+from fastnn_kernels.work import DENSE_BLOCKS, SPARSE_BLOCKS
 
 if TYPE_CHECKING:
     from fastnn.job import Part, Settings
@@ -29,7 +29,7 @@ ROWS_PER_THREAD = 16  # of a small network: with fewer, meeting may cost more th
 CACHED_BYTES = 2 << 20  # parameters up to which a network is small: the caches of the cores hold it
 
 PROBED = 64  # samples that tell how many inputs are 0
-MOST_SPARSE = 0.4  # share of inputs that are not 0, below which skipping rows of weights is faster than blocks
+MOST_SPARSE = 0.28 if machine.VECTOR_BYTES == 64 else 0.4  # share of inputs that are not 0, below which skipping pays
 LITTLE = 0.03  # of data, parameters and state: what each of several copies that make training faster may take
 PANEL_WEIGHTS = 1 << 14  # of a layer, from which on fetching those that another core wrote costs more than meeting
 
@@ -41,11 +41,12 @@ def suits_single_samples(net: MLP) -> bool:
 
 
 def single_samples(net: MLP, part: Part, settings: Settings) -> int:
-    """How steps of one sample go: work.IN_BLOCKS or SPARSE, 0 for other steps. Normalized inputs are never sparse."""
+    """How steps of one sample go: work.DENSE_BLOCKS or work.SPARSE_BLOCKS, 0 for other steps."""
     if not (settings.is_stochastic and suits_single_samples(net)):
         return 0
     probed = part.X[part.index[:PROBED]]
-    return SPARSE if net.normalization is None and np.count_nonzero(probed) < MOST_SPARSE * probed.size else IN_BLOCKS
+    is_sparse = net.normalization is None and np.count_nonzero(probed) < MOST_SPARSE * probed.size
+    return SPARSE_BLOCKS if is_sparse else DENSE_BLOCKS
 
 
 def flops_per_sample(net: MLP) -> float:
@@ -130,7 +131,7 @@ def workspace(
     single_samples; most_inputs: as in panels; packed: elements that each thread's packed deltas may take."""
     disturbed = [code > SAMPLE_CONNECT for code in codes]
     if single:
-        copies = 2 * threads if single == IN_BLOCKS else 1
+        copies = 2 * threads if single == DENSE_BLOCKS else 1
         return layout.workspace(net.layout, rows, threads, True, disturbed, copies=copies, packed=layout.PACKED_BYTES)
     divided, copies = panels(net.sizes, codes, rows, threads, most_inputs)
     return layout.workspace(net.layout, rows, threads, False, disturbed, True, divided, copies, packed)

@@ -10,7 +10,7 @@ from fastnn.devices import Cuda
 from fastnn.optimizers import SGD, Optimizer
 from fastnn_kernels import layout, machine
 from fastnn_kernels.optimizer import states
-from fastnn_kernels.work import IN_BLOCKS
+from fastnn_kernels.work import DENSE_BLOCKS
 
 if TYPE_CHECKING:
     from fastnn.network import MLP
@@ -54,10 +54,10 @@ def _on_the_processor(net: MLP, batch: int, optimizer: Optimizer) -> list[str]:
     facts = machine.describe()
     flops = division.flops_per_sample(net)
     stochastic = batch == 1 and isinstance(optimizer, SGD) and division.suits_single_samples(net)
-    numbers = division.numbers_of_threads(net, batch, None, IN_BLOCKS if stochastic else 0)
+    numbers = division.numbers_of_threads(net, batch, None, DENSE_BLOCKS if stochastic else 0)
     threads = numbers[0]
     parts, rows = division.parts_and_rows(net, batch)
-    floats = _workspace(net, batch, optimizer, threads, IN_BLOCKS if stochastic else 0)
+    floats = _workspace(net, batch, optimizer, threads, DENSE_BLOCKS if stochastic else 0)
     speed = batch / prediction.seconds_of_step(net, batch, optimizer, threads, stochastic)
     share = speed * flops / (prediction.limit(str(net.dtype)) * threads)
     divided = [] if parts or stochastic else _divided(net, rows, max(numbers))

@@ -127,7 +127,7 @@ def open_session(
         space=layout.zeros(spaces * space.count, net.dtype),
         samples=samples,
         order=samples.copy() if learning is not None and learning.settings.shuffle else samples,
-        indices=layout.zeros(indices(net.n_in, threads) if single == work.SPARSE else 0, np.dtype(np.int32)),
+        indices=layout.zeros(indices(net.n_in, threads) if single == work.SPARSE_BLOCKS else 0, np.dtype(np.int32)),
         words=team.new_words(threads),
         running=net.running,
         kept_running=empty,

@@ -49,7 +49,7 @@ from fastnn_kernels.work import (
     SAMPLES,
     SEED,
     SHUFFLED,
-    SPARSE,
+    SPARSE_BLOCKS,
     STOCHASTIC,
     SUBNETWORK,
     at,
@@ -142,7 +142,7 @@ def _epoch(work, small, rank, size, count, batch, t, epoch):
 @kernel
 def _single_epoch(work, small, rank, size, count, batch, t, epoch):
     """_epoch in steps of one sample, in which all units take part."""
-    if work.numbers[STOCHASTIC] == SPARSE:
+    if work.numbers[STOCHASTIC] == SPARSE_BLOCKS:
         state, t, loss, hits = sparse_blocks.epoch(work, rank, size, count, t)
     else:
         state, t, loss, hits = dense_blocks.epoch(work, rank, size, count, t)

@@ -165,7 +165,7 @@ def parameters(
 
 
 def block_rows(layout: Parameters) -> int:
-    """How many samples a block of single ones has, see blocks.py: whole tall tiles with any number of registers.
+    """How many samples a block of single ones has, see dense_blocks.py: whole tall tiles with any number of registers.
 
     The more, the less often are the first layer's weights read and written, but the more there is to correct.
     """

@@ -33,7 +33,7 @@ NORMALIZED = 11  # whether shift and scale are applied to the data
 SEED = 12  # of the shuffles and of noise
 SHUFFLED = 13  # whether every epoch has a new order
 SAMPLES = 14  # rows that take part
-STOCHASTIC = 15  # how steps of one sample go, see stochastic.py: IN_BLOCKS, SPARSE, or 0 for others
+STOCHASTIC = 15  # how steps of one sample go, see blocks.py: DENSE_BLOCKS, SPARSE_BLOCKS, or 0 for others
 BLOCK = 16  # offset of blocks.py's Gram matrices in the workspace
 KEPT_AT = 17  # the step after which the parameters were last kept
 WEIGHTED = 18  # whether samples have weights
@@ -52,7 +52,7 @@ NUMBERS = 30
 
 ROW = np.uint32  # the number of a row of X: shuffles of rng.py reach no further
 
-IN_BLOCKS, SPARSE = 1, 2
+DENSE_BLOCKS, SPARSE_BLOCKS = 1, 2
 LABELS, DENSE = 0, 1
 NOTHING, CLASSES, BINARY = 0, 1, 2
 

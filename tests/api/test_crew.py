@@ -8,7 +8,7 @@ import fastnn as fn
 from fastnn import crew, division
 from fastnn.crew import Crew
 from fastnn.job import Part, Settings
-from fastnn_kernels.work import IN_BLOCKS, SPARSE
+from fastnn_kernels.work import DENSE_BLOCKS, SPARSE_BLOCKS
 
 
 def run(one, paces, seconds):
@@ -105,11 +105,11 @@ def test_other_numbers_only_where_none_was_asked_for_and_the_network_is_small(mo
 @pytest.mark.parametrize(
     ("sizes", "zeros", "expected"),
     [
-        ((784, 256, 10), 0.0, (IN_BLOCKS, (2, 1))),
-        ((784, 256, 10), 0.9, (SPARSE, (2, 1))),
-        ((64, 32, 10), 0.9, (SPARSE, (1,))),
-        ((784, 8, 10), 0.0, (IN_BLOCKS, (1,))),  # a panel for one thread
-        ((64, 32, 10), 0.0, (IN_BLOCKS, (1,))),  # too little work for two
+        ((784, 256, 10), 0.0, (DENSE_BLOCKS, (2, 1))),
+        ((784, 256, 10), 0.9, (SPARSE_BLOCKS, (2, 1))),
+        ((64, 32, 10), 0.9, (SPARSE_BLOCKS, (1,))),
+        ((784, 8, 10), 0.0, (DENSE_BLOCKS, (1,))),  # a panel for one thread
+        ((64, 32, 10), 0.0, (DENSE_BLOCKS, (1,))),  # too little work for two
     ],
 )
 def test_threads_of_steps_of_one_sample(sizes, zeros, expected, monkeypatch, rng):
