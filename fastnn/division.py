@@ -41,7 +41,10 @@ def suits_single_samples(net: MLP) -> bool:
 
 
 def single_samples(net: MLP, part: Part, settings: Settings) -> int:
-    """How steps of one sample go: work.DENSE_BLOCKS or work.SPARSE_BLOCKS, 0 for other steps."""
+    """How steps of one sample go: work.DENSE_BLOCKS or work.SPARSE_BLOCKS, 0 for other steps.
+
+    Normalized inputs are never sparse.
+    """
     if not (settings.is_stochastic and suits_single_samples(net)):
         return 0
     probed = part.X[part.index[:PROBED]]

@@ -16,9 +16,8 @@ from fastnn.job import Part, Settings
 from fastnn.last_good import LastGood
 from fastnn.losses import Loss
 from fastnn_kernels import augment as augment_kernels
-from fastnn_kernels import epoch, finite, jit, layout, machine, optimizer, team, update, work
+from fastnn_kernels import epoch, finite, jit, layout, machine, optimizer, sparse_blocks, team, update, work
 from fastnn_kernels import observe as observing
-from fastnn_kernels.sparse_blocks import indices
 from fastnn_kernels.work import Arrays
 
 if TYPE_CHECKING:
@@ -127,7 +126,7 @@ def open_session(
         space=layout.zeros(spaces * space.count, net.dtype),
         samples=samples,
         order=samples.copy() if learning is not None and learning.settings.shuffle else samples,
-        indices=layout.zeros(indices(net.n_in, threads) if single == work.SPARSE_BLOCKS else 0, np.dtype(np.int32)),
+        indices=layout.zeros(_indices(net, threads, single), np.dtype(np.int32)),
         words=team.new_words(threads),
         running=net.running,
         kept_running=empty,
@@ -145,6 +144,10 @@ def open_session(
     arrays = arrays.alone_with(spaces, space.count, parts) if parts else arrays
     extras = description.extras(net, None if learning is None else learning.settings.augment)
     return Session(arrays, extras, threads, loss, [layer.function for layer in net.layers])
+
+
+def _indices(net: MLP, threads: int, single: int) -> int:
+    return sparse_blocks.indices(net.n_in, threads) if single == work.SPARSE_BLOCKS else 0
 
 
 def _folded(net: MLP, table: np.ndarray) -> np.ndarray:
