@@ -31,7 +31,7 @@ from fastnn_kernels.stochastic import (
     rest_of_step,
 )
 from fastnn_kernels.team import DECISION, DIVERGED, FLAG, GOES_ON, PROGRESS, STOPPED, decide, meet, raise_flag
-from fastnn_kernels.work import BLOCK, LOSSES, SAMPLES, at
+from fastnn_kernels.work import BLOCK, COLUMNS_IN, LOSSES, SAMPLES, ask_for_elements, at, sample_at
 
 
 class Block(NamedTuple):
@@ -49,6 +49,16 @@ class Block(NamedTuple):
     gram: object
     first: int
     last: int
+
+
+@kernel
+def ask_for_next(work, following, column):
+    """The panel at a column asks for its share of the inputs behind a block: a random order leaves nothing to guess."""
+    width, columns, panel = following.last - following.first, work.numbers[COLUMNS_IN], 2 * lanes(work.space)
+    part = (columns * panel + width - 1) // width
+    place, start = (column - following.first) // panel * part, following.start + following.rows
+    for position in range(start, min(start + following.size, work.numbers[SAMPLES])):
+        ask_for_elements(work.X + (sample_at(work, position) * columns + place), part)
 
 
 @kernel

@@ -1,6 +1,6 @@
 """Blocks of samples whose inputs are multiplied whole, in register tiles. See blocks.py."""
 
-from fastnn_kernels.blocks import epochs_of
+from fastnn_kernels.blocks import ask_for_next, epochs_of
 from fastnn_kernels.dense import bias_gradient
 from fastnn_kernels.jit import kernel
 from fastnn_kernels.layout import DEPTH, N_IN, STRIDE, WIDTH, A, B, D, W
@@ -8,7 +8,7 @@ from fastnn_kernels.machine import DOTS, UNIT
 from fastnn_kernels.native import fill, lanes, store
 from fastnn_kernels.passes import Now, gather
 from fastnn_kernels.product import FROM_ROW, FROM_TARGET, dots, product_columns, product_rows
-from fastnn_kernels.work import INPUTS, ROWS, SAMPLES, ask_for, at, share
+from fastnn_kernels.work import INPUTS, ROWS, at
 
 
 @kernel
@@ -44,22 +44,13 @@ def _make_gram_matrix(work, block):
 
 
 @kernel
-def _ask_for_samples(work, start, size, panel, panels):
-    """Each of a worker's panels asks for its share of the block at `start`: memory and arithmetic run side by side."""
-    first, last = share(min(size, work.numbers[SAMPLES] - start), panel, panels)
-    for row in range(first, last):
-        ask_for(work, start + row)
-
-
-@kernel
 def _move(work, block, following):
     x_stride, stride, panel = at(work, 0, STRIDE), at(work, 1, STRIDE), 2 * lanes(work.space)
     n_in, depth, first, last = at(work, 1, N_IN), at(work, 1, DEPTH), block.first, block.last
     changes, bias = work.space + at(work, 1, D), work.params + at(work, 1, B)
     bias_gradient(changes + first, stride, last - first, block.rows, bias + first, True)
-    panels = (last - first + panel - 1) // panel
     for column in range(first, last, panel):
-        _ask_for_samples(work, following.start + following.rows, block.size, (column - first) // panel, panels)
+        ask_for_next(work, following, column)
         w, columns = work.params + (at(work, 1, W) + column * depth), min(panel, last - column)
         d, z = changes + column, work.space + (at(work, 1, A) + column)
         if block.rows > 0:

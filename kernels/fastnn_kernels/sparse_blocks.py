@@ -7,13 +7,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastnn_kernels.blocks import epochs_of
+from fastnn_kernels.blocks import ask_for_next, epochs_of
 from fastnn_kernels.dense import bias_gradient
 from fastnn_kernels.jit import kernel
 from fastnn_kernels.layout import DEPTH, STRIDE, A, B, D, W
 from fastnn_kernels.machine import VECTOR_BYTES
 from fastnn_kernels.native import fill, fma, lanes, load, put_true, store, sum_lanes
-from fastnn_kernels.work import COLUMNS_IN, SAMPLES, ask_for_elements, at, sample_at
+from fastnn_kernels.work import COLUMNS_IN, at, sample_at
 
 SAMPLES_OF_A_BLOCK = 3  # on MNIST two blocks have inputs in 350 places: rows of a panel that a first cache holds
 PAIRS = VECTOR_BYTES < 64  # whether panels are changed by two: where the rows of both are no more than that
@@ -202,24 +202,16 @@ def _feed(work, block, column, columns):
 
 
 @kernel
-def _ask_for_samples(work, start, rows, first, count):
-    """Bring inputs first to first + count of the samples at `start` near: a random order can't be guessed."""
-    for position in range(start, min(start + rows, work.numbers[SAMPLES])):
-        ask_for_elements(work.X + (sample_at(work, position) * work.numbers[COLUMNS_IN] + first), count)
-
-
-@kernel
 def _move(work, block, following):
     panel, first, last = 2 * lanes(work.space), block.first, block.last
     changes, bias = work.space + (at(work, 1, D) + first), work.params + (at(work, 1, B) + first)
     bias_gradient(changes, at(work, 1, STRIDE), last - first, block.rows, bias, True)
-    part = (work.numbers[COLUMNS_IN] * panel + last - first - 1) // max(last - first, 1)
     together = 2 * panel if PAIRS else panel
     for begin in range(first, last, together):
         end = min(begin + together, last)
         _change(work, block, begin, end)
         for column in range(begin, end, panel):
-            _ask_for_samples(work, following.start + following.rows, block.size, (column - first) // panel * part, part)
+            ask_for_next(work, following, column)
             _feed(work, following, column, min(panel, last - column))
 
 

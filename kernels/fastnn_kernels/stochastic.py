@@ -176,10 +176,10 @@ def _delta_row(work, layer, row, before):
 
 
 @kernel
-def update_bias(work, layer, change, first, last):
-    """b += change, columns first to last."""
+def _update_bias(work, layer, change):
+    """b += change."""
     bias = work.params + at(work, layer, B)
-    for j in range(first, last, lanes(bias)):
+    for j in range(0, at(work, layer, WIDTH), lanes(bias)):
         store(bias + j, load(bias + j) + load(change + j))
 
 
@@ -227,7 +227,7 @@ def finish(work, row):
         a, change = row_of(work, layer - 1, A, row), row_of(work, layer, D, row)
         depth, width, panel = at(work, layer, DEPTH), at(work, layer, WIDTH), 2 * lanes(a)
         weight, transposed, zero = work.params + at(work, layer, W), work.space + at(work, layer, T), fill(a, 0.0)
-        update_bias(work, layer, change, 0, width)
+        _update_bias(work, layer, change)
         for j in range(0, width, panel):
             columns = min(panel, width - j)
             _update(a, change + j, None, at(work, layer, N_IN), weight + j * depth, columns, zero, zero)

@@ -9,7 +9,8 @@ from fastnn import division
 from fastnn_kernels import ahead, gradient, layout, machine
 from fastnn_kernels import reference as ref
 
-SIZES = [40, 8 * 48 + 1, 8 * 32 + 1, 5]  # on every processor more units than make packing pay for few rows
+UNITS = gradient.WORTH_PACKING  # so many make packing pay for few rows, too
+SIZES = [40, UNITS * machine.PIECE + 1, UNITS * machine.MOST_COLUMNS + 1, 5]
 ROWS = 136
 OPTIMIZERS = {"sgd": fn.SGD(0.01), "momentum": fn.Momentum(0.01), "adam": fn.Adam(0.001), "amsgrad": fn.AMSGrad(0.001)}
 
@@ -28,7 +29,7 @@ def test_the_same_bits_with_few_panels_side_by_side(name, dtype, monkeypatch):
     monkeypatch.setattr(division, "LITTLE", 1.0)
     expected = train(OPTIMIZERS[name], dtype, 1)
     panel = layout.tiling(np.dtype(dtype)).panel * ROWS * np.dtype(dtype).itemsize
-    for panels in (1, 3, gradient.WORTH_PACKING):
+    for panels in (1, 3, UNITS):
         monkeypatch.setattr(layout, "PACKED_BYTES", panels * panel)
         for threads in (1, 2, 3):
             assert same(train(OPTIMIZERS[name], dtype, threads), expected)
