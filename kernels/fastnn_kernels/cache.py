@@ -1,8 +1,9 @@
 """Where compiled code is kept between processes.
 
 One folder holds the code of one state of the sources, by their hash: a compiled function holds code from many files,
-and Numba alone would only notice an edit of its own. A folder that cannot be written, and files that cannot be read,
-cost a compilation, never an error.
+and Numba alone would only notice an edit of its own. Code for a matrix unit has one of its own: a system may refuse the
+unit to one process and not to the next. A folder that cannot be written, and files that cannot be read, cost a
+compilation, never an error.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from numba.core import caching
 from numba.core.registry import cpu_target
 from numba.core.runtime import rtsys
 from numba.misc.appdirs import AppDirs
+
+from fastnn_kernels.machine import HAS_MATRIX
 
 
 @cache
@@ -41,7 +44,7 @@ def cache_folder() -> Path:
     """
     chosen = os.environ.get("FASTNN_CACHE_DIR") or os.environ.get("NUMBA_CACHE_DIR")
     base = Path(chosen) if chosen else Path(AppDirs(appname="fastnn", appauthor=False).user_cache_dir)
-    folder = base / f"kernels-{source_hash()}"
+    folder = base / f"kernels-{source_hash()}{'-matrix' if HAS_MATRIX else ''}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()

@@ -1,9 +1,10 @@
 """The one place that sets compiler flags.
 
-@kernel   an inner function: lowered straight into the functions that call it, no machine code of its own
-@inline   the same, and LLVM is told to inline it
-@extra    the same of what few networks have: left out where a type says that there is none
-@entry    what Python calls: runs without the interpreter's lock, kept in the cache (cache.py)
+@kernel       an inner function: lowered straight into the functions that call it, no machine code of its own
+@inline       the same, and LLVM is told to inline it
+@extra        the same of what few networks have: left out where a type says that there is none
+@matrix_only  the same of what a matrix unit does
+@entry        what Python calls: runs without the interpreter's lock, kept in the cache (cache.py)
 
 A plain njit function is optimized, compiled to machine code and wrapped for Python before anybody calls it, and
 optimized again in each caller; with some hundred small kernels that takes half a minute. A Kernel is typed and lowered
@@ -39,11 +40,13 @@ FLAGS = {"nogil": True, "error_model": "numpy", "boundscheck": False}
 class Kernel:
     """A function that compiled functions call. In Python it is the plain function (slow: for debugging)."""
 
-    def __init__(self, function: Callable, force_inline: bool, extra_result: types.Type | None = None) -> None:
+    def __init__(
+        self, function: Callable, force_inline: bool, needs: str | None = None, result: types.Type | None = None
+    ) -> None:
         function.__qualname__ = _own_name(function)
         self.__wrapped__ = function
         self.__doc__, self.__name__ = function.__doc__, function.__name__
-        self._force_inline, self.extra_result = force_inline, extra_result
+        self._force_inline, self._needs, self.result_left_out = force_inline, needs, result
         self._lowered: dict[tuple, _Lowered] = {}
         self.template = type(f"{function.__name__}_template", (_KernelTemplate,), {"key": self})
         lower_builtin(self, types.VarArg(types.Any))(self._lower_call)
@@ -60,7 +63,7 @@ class Kernel:
 
     def is_left_out(self, args: tuple) -> bool:
         """Whether a call with these argument types can only be one that never happens."""
-        return self.extra_result is not None and not args[0].has_extras
+        return self._needs is not None and not getattr(args[0], self._needs)
 
     def _lower_call(self, context, builder, sig, args):
         if self.is_left_out(sig.args):
@@ -94,7 +97,7 @@ class _KernelTemplate(AbstractTemplate):
     def generic(self, args, kws):
         assert not kws, "kernels take positional arguments"
         if self.key.is_left_out(args):
-            return signature(self.key.extra_result, *args)
+            return signature(self.key.result_left_out, *args)
         return self.key.lowered(tuple(args)).signature
 
 
@@ -182,7 +185,12 @@ def extra(result: types.Type) -> Callable[[Callable], Kernel]:
     Where the type of its first argument has no extras, neither it nor what it calls is compiled: most of a first start
     is compilation. The caller calls it only where there is that something.
     """
-    return lambda function: Kernel(function, False, result)
+    return lambda function: Kernel(function, False, "has_extras", result)
+
+
+def matrix_only(result: types.Type) -> Callable[[Callable], Kernel]:
+    """An inner function of what goes by a matrix unit, left out in the same way where there is none for the dtype."""
+    return lambda function: Kernel(function, False, "has_matrix", result)
 
 
 def entry(function: Callable) -> Callable:

@@ -6,8 +6,10 @@ override; nothing is asked of the running machine's instruction set behind Numba
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
+import sys
 from functools import cache
 
 import llvmlite.binding as llvm
@@ -65,6 +67,18 @@ VECTOR_BYTES = _vector_bytes()
 HAS_FMA = "fma" in features() or not IS_X86
 """Whether a multiply and an add are one instruction; where not, kernels round twice."""
 
+
+def _is_given_matrix_registers() -> bool:
+    """Whether this process may use the registers of the matrix unit: Linux gives them to those that ask."""
+    if sys.platform != "linux" or platform.machine() != "x86_64":
+        return False
+    arch_prctl, ask_for_state, tile_data = 158, 0x1023, 18
+    return ctypes.CDLL(None).syscall(arch_prctl, ask_for_state, tile_data) == 0
+
+
+HAS_MATRIX = {"avx512f", "amx-tile", "amx-bf16"} <= features() and _is_given_matrix_registers()
+"""Whether there is a unit that multiplies matrices of bfloat16 and adds up in float32, see matrix.py."""
+
 REGISTERS = 32 if VECTOR_BYTES == 64 or not IS_X86 else 16
 """Vector registers that a kernel can hold its tile in."""
 
@@ -95,11 +109,12 @@ def processors() -> int:
 
 
 def describe() -> dict[str, str]:
-    """Facts for people: processor, vectors, tile, processors."""
+    """Facts for people: processor, vectors, tile, matrix unit, processors."""
     return {
         "processor": config.CPU_NAME or llvm.get_host_cpu_name(),
         "vector": f"{8 * VECTOR_BYTES} bits: {lanes('float32')} float32, {lanes('float64')} float64"
         + ("" if HAS_FMA else ", no fused multiply-add"),
         "tile": f"{3 * UNIT} rows x 2 vectors in {REGISTERS} registers",
+        "matrix unit": "32 x 32, for wide layers of float32" if HAS_MATRIX else "none, or not used",
         "processors": str(processors()),
     }

@@ -14,7 +14,7 @@ from numba.np.numpy_support import from_dtype
 
 from fastnn_kernels.jit import kernel
 from fastnn_kernels.layout import ALIGNMENT, COLUMNS, A
-from fastnn_kernels.machine import UNIT, VECTOR_BYTES
+from fastnn_kernels.machine import HAS_MATRIX, UNIT, VECTOR_BYTES
 from fastnn_kernels.native import Pointer, Record, lanes, open_record, prefetch_l2, prefetch_to_write
 
 # Indices of `numbers`: what is whole.
@@ -150,8 +150,9 @@ def open_work(typingctx, params, addresses, extras):
     """
     if not isinstance(addresses, Pointer | types.Array):
         return None
-    is_plain = isinstance(extras, types.NoneType)
-    out = Record(f"{'PlainWork' if is_plain else 'Work'}({params.dtype})", _fields(params.dtype), not is_plain)
+    is_plain, has_matrix = isinstance(extras, types.NoneType), HAS_MATRIX and params.dtype == types.float32
+    label = f"{'PlainWork' if is_plain else 'Work'}({params.dtype})"
+    out = Record(label, _fields(params.dtype), not is_plain, has_matrix)
 
     def codegen(context, builder, sig, args):
         return open_record(context, builder, sig.args[1], args[1])

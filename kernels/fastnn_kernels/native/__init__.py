@@ -14,6 +14,15 @@ from fastnn_kernels.native.across import (
     transpose,
 )
 from fastnn_kernels.native.denormals import flush_denormals, restore_denormals
+from fastnn_kernels.native.matrix import (
+    matrix_close,
+    matrix_load,
+    matrix_multiply,
+    matrix_open,
+    matrix_split,
+    matrix_store,
+    matrix_zero,
+)
 from fastnn_kernels.native.pointer import Pointer, address, pointer, room
 from fastnn_kernels.native.record import Record, open_record
 from fastnn_kernels.native.tile import (
@@ -83,6 +92,13 @@ __all__ = [
     "load",
     "lowest_one",
     "mask_word",
+    "matrix_close",
+    "matrix_load",
+    "matrix_multiply",
+    "matrix_open",
+    "matrix_split",
+    "matrix_store",
+    "matrix_zero",
     "max_lanes",
     "maximum",
     "minimum",

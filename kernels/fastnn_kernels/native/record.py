@@ -19,11 +19,14 @@ I64 = ir.IntType(64)
 class Record(types.Type):
     """label: the type's name; fields: by name and in order, the dtype of what each address leads to.
 
-    has_extras: whether functions that take it know what few networks have, see jit.extra.
+    has_extras: whether functions that take it know what few networks have, see jit.extra; has_matrix: whether they know
+    a matrix unit, see jit.matrix_only.
     """
 
-    def __init__(self, label: str, fields: dict[str, types.Type], has_extras: bool = True) -> None:
-        self.fields, self.has_extras = fields, has_extras
+    def __init__(
+        self, label: str, fields: dict[str, types.Type], has_extras: bool = True, has_matrix: bool = False
+    ) -> None:
+        self.fields, self.has_extras, self.has_matrix = fields, has_extras, has_matrix
         super().__init__(name=label)
 
 
