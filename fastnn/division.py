@@ -12,7 +12,7 @@ from fastnn import norms
 from fastnn.augment import Augmentation
 from fastnn_kernels import layout, machine
 from fastnn_kernels.layout import Workspace, block_rows
-from fastnn_kernels.noise import SAMPLE_CONNECT
+from fastnn_kernels.noise import DROPOUT, SAMPLE_CONNECT
 from fastnn_kernels.work import DENSE_BLOCKS, SPARSE_BLOCKS
 
 if TYPE_CHECKING:
@@ -32,6 +32,9 @@ PROBED = 64  # samples that tell how many inputs are 0
 MOST_SPARSE = 0.28 if machine.VECTOR_BYTES == 64 else 0.4  # share of inputs that are not 0, below which skipping pays
 LITTLE = 0.03  # of data, parameters and state: what each of several copies that make training faster may take
 PANEL_WEIGHTS = 1 << 14  # of a layer, from which on fetching those that another core wrote costs more than meeting
+
+MATRIX_LEAST_ROWS = 224  # of a pass that threads share, from which on packing for a matrix unit pays
+MATRIX_LEAST_WIDTH = 224  # of a layer and of what goes into it: what is packed is multiplied by so many numbers
 
 
 def suits_single_samples(net: MLP) -> bool:
@@ -127,17 +130,39 @@ def panels(
     return divided, threads if has_copies else 1
 
 
+def by_matrix(net: MLP, codes: Sequence[int], rows: int, parts: int) -> list[bool]:
+    """Layer by layer, whether its products are the matrix unit's, in passes of `rows` rows; parts: as parts_and_rows.
+
+    Not by the number of threads: the unit rounds otherwise, and results are to be the same on any number.
+    """
+    has_rows = machine.HAS_MATRIX and net.dtype == np.float32 and (parts > 0 or rows >= MATRIX_LEAST_ROWS)
+    return [
+        has_rows and min(n_in, n_out) >= MATRIX_LEAST_WIDTH and code <= DROPOUT
+        for (n_in, n_out), code in zip(pairwise(net.sizes), codes, strict=True)
+    ]
+
+
 def workspace(
-    net: MLP, codes: Sequence[int], rows: int, threads: int, single: int, most_inputs: float, packed: int
+    net: MLP, codes: Sequence[int], rows: int, threads: int, single: int, most_inputs: float, packed: int, parts: int
 ) -> Workspace:
     """Where training works. codes: the layers' noises; threads: that share a pass of up to `rows` rows; single: as
-    single_samples; most_inputs: as in panels; packed: elements that each thread's packed deltas may take."""
+    single_samples; most_inputs: as in panels; packed: elements that each thread's packed deltas may take; parts: as
+    parts_and_rows."""
     disturbed = [code > SAMPLE_CONNECT for code in codes]
     if single:
         copies = 2 * threads if single == DENSE_BLOCKS else 1
         return layout.workspace(net.layout, rows, threads, True, disturbed, copies=copies, packed=layout.PACKED_BYTES)
     divided, copies = panels(net.sizes, codes, rows, threads, most_inputs)
-    return layout.workspace(net.layout, rows, threads, False, disturbed, True, divided, copies, packed)
+    return layout.workspace(
+        net.layout,
+        rows,
+        threads,
+        disturbed=disturbed,
+        by_panels=divided,
+        by_matrix=by_matrix(net, codes, rows, parts),
+        copies=copies,
+        packed=packed,
+    )
 
 
 def gradients(batch: int, parts: int, rows: int, clips: bool) -> int:

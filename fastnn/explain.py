@@ -63,7 +63,7 @@ def _on_the_processor(net: MLP, batch: int, optimizer: Optimizer) -> list[str]:
     divided = [] if parts or stochastic else _divided(net, rows, max(numbers))
     return [
         f"processor   {facts['processor']}, {facts['vector']}",
-        f"tile        {facts['tile']}",
+        f"tile        {facts['tile']}{_matrix(net, rows, parts, stochastic)}",
         f"step        {batch:,} samples, {flops * batch / 1e6:,.1f} MFLOP, {type(optimizer).__name__}",
         f"path        {_path(batch, parts, rows, layout.block_rows(net.layout), stochastic)}{_owners(divided)}",
         f"threads     {_numbers(numbers)} of {machine.processors()}: {_why()}",
@@ -78,7 +78,7 @@ def _workspace(net: MLP, batch: int, optimizer: Optimizer, threads: int, single:
     parts, rows = division.parts_and_rows(net, batch)
     codes, _ = description.noises(net, True)
     little = division.little(0, net.layout.count, states(optimizer.code) * net.layout.count)
-    space = division.workspace(net, codes, rows, 1 if parts else threads, single, little, int(little / threads))
+    space = division.workspace(net, codes, rows, 1 if parts else threads, single, little, int(little / threads), parts)
     return space.count * (threads if parts else 1) + net.layout.count * division.gradients(batch, parts, rows, False)
 
 
@@ -115,18 +115,31 @@ def _why() -> str:
     )
 
 
+def _matrix(net: MLP, rows: int, parts: int, stochastic: bool) -> str:
+    """Which layers' products are the matrix unit's."""
+    codes, _ = description.noises(net, True)
+    layers = [] if stochastic else _numbered(division.by_matrix(net, codes, rows, parts))
+    return f"; the matrix unit multiplies in {_layers(layers)}" if layers else ""
+
+
 def _divided(net: MLP, rows: int, threads: int) -> list[int]:
     """The layers whose panels the threads divide."""
     codes, _ = description.noises(net, True)
     divided, _ = division.panels(net.sizes, codes, rows, threads, 0.0)
-    return [number for number, is_divided in enumerate(divided, start=1) if is_divided]
+    return _numbered(divided)
 
 
 def _owners(layers: list[int]) -> str:
-    if not layers:
-        return ""
-    numbers = ", ".join(str(number) for number in layers)
-    return f"; each thread reads the weights that it updates in layer{'s' * (len(layers) > 1)} {numbers}"
+    return f"; each thread reads the weights that it updates in {_layers(layers)}" if layers else ""
+
+
+def _numbered(chosen: list[bool]) -> list[int]:
+    """The numbers of the layers that are."""
+    return [number for number, is_so in enumerate(chosen, start=1) if is_so]
+
+
+def _layers(numbers: list[int]) -> str:
+    return f"layer{'s' * (len(numbers) > 1)} {', '.join(str(number) for number in numbers)}"
 
 
 def _bytes(count: int) -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastnn import division
+from fastnn import description, division
 from fastnn_kernels.activation import CODES
 from fastnn_kernels.layout import DEPTH, WIDTH, block_rows, round_up
 from fastnn_kernels.machine import UNIT, VECTOR_BYTES
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 # Calibrate these together, on a quiet machine: `fastnn bench --kernels` and the workloads of bench/.
 PRODUCT_SHARE, REST = (0.66, 2.0) if VECTOR_BYTES == 64 else (0.92, 1.0)
 """Of the limit, that products reach in their inner loops; factor on most of what the rest costs."""
+MATRIX_SHARE = 1.0  # of it, that a matrix unit reaches with its operands packed in turn
 RESULT = REST * 9.0  # an element of a product's result, whatever the length of its sum
 ROW_SHARE = 0.27  # of the limit, that products of a single row reach: they read a weight for every multiplication
 SIMPLE = REST * 12.0  # feed and delta of a hidden element, for activations that are a choice
@@ -63,15 +64,23 @@ def _minibatch(net: MLP, batch: int, remembered: int, threads: int) -> float:
     """Operations of the thread that has most to do."""
     depth, width = _sizes(net)
     rows = round_up(-(-batch // threads), UNIT)
-    weights = float(depth @ width)
-    products = 2 * rows * (2 * weights - depth[0] * width[0]) + 2 * batch * weights / threads
-    results = rows * (width.sum() + depth[1:].sum()) + weights / threads
+    weights = depth * width
+    both = np.where(np.arange(len(weights)) > 0, 2.0, 1.0)  # feed and delta: the first layer has no delta
+    products = (2 * rows * both + 2 * batch / threads) * weights / _shares(net, batch)
+    results = rows * (width.sum() + depth[1:].sum()) + weights.sum() / threads
     update = net.layout.count * (UPDATED + REMEMBERED * remembered) / threads
     parts, at_once = division.parts_and_rows(net, batch)
     passes = -(-batch // at_once)
     meetings = 1 if parts else 2 * passes
     fixed = passes / (threads if parts else 1) * PASS + (meetings * MEETING if threads > 1 else 0.0)
-    return products / PRODUCT_SHARE + RESULT * results + rows * _per_row(net) + update + fixed
+    return float(products.sum()) + RESULT * results + rows * _per_row(net) + update + fixed
+
+
+def _shares(net: MLP, batch: int) -> np.ndarray:
+    """Of the limit, what the products of each layer reach."""
+    codes, _ = description.noises(net, True)
+    parts, rows = division.parts_and_rows(net, batch)
+    return np.where(division.by_matrix(net, codes, rows, parts), MATRIX_SHARE, PRODUCT_SHARE)
 
 
 def _stochastic(net: MLP, threads: int) -> float:

@@ -100,11 +100,14 @@ def open_session(
     single = 0 if learning is None else division.single_samples(net, part, learning.settings)
     spaces, sharing = (threads, 1) if parts else (1, threads)
     if learning is None:
-        space = layout.workspace(net.layout, rows, sharing, backwards=not predicts, packed=layout.PACKED_BYTES)
+        matrix = [] if gradient is None else division.by_matrix(net, codes, rows, parts)
+        space = layout.workspace(
+            net.layout, rows, sharing, backwards=not predicts, by_matrix=matrix, packed=layout.PACKED_BYTES
+        )
     else:
         little = division.little(part.X.size, len(net.params), len(learning.state))
         most_inputs = little if learning.settings.augment is None else 0.0  # each copy would be augmented
-        space = division.workspace(net, codes, rows, sharing, single, most_inputs, int(little / threads))
+        space = division.workspace(net, codes, rows, sharing, single, most_inputs, int(little / threads), parts)
     space.table[1:, layout.NOISE] = codes
     functions = [layer.function.addresses(net.dtype) for layer in net.layers]
     space.table[1:, layout.FUNCTION], space.table[1:, layout.DERIVATIVE] = zip(*functions, strict=True)

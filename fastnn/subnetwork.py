@@ -56,9 +56,11 @@ def attach(net: MLP, outer: Session, rows: int) -> Session:
     sizes, codes = shrunk.sizes, shrunk.codes
     small = layout.parameters(sizes, [layer.function.code for layer in net.layers], net.dtype)
     disturbed = [code > noise.SAMPLE_CONNECT for code in codes]
-    panels = division.panels(sizes, codes, rows, outer.threads, inf if arrays.numbers[work.INPUTS] else 0.0)
+    divided, copies = division.panels(sizes, codes, rows, outer.threads, inf if arrays.numbers[work.INPUTS] else 0.0)
     packed = int(arrays.numbers[work.SCRATCH_SIZE])
-    space = layout.workspace(small, rows, outer.threads, False, disturbed, True, *panels, packed=packed)
+    space = layout.workspace(
+        small, rows, outer.threads, False, disturbed, by_panels=divided, copies=copies, packed=packed
+    )
     space.table[1:, layout.NOISE] = codes
     for column in (layout.FUNCTION, layout.DERIVATIVE):
         space.table[1:, column] = arrays.table[1:, column]

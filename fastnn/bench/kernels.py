@@ -21,12 +21,12 @@ from fastnn.errors import InputError
 from fastnn.fitted import Fitted
 from fastnn.job import Part
 from fastnn.reading import Reader
-from fastnn_kernels import activation, dense, optimizer, output, rng
+from fastnn_kernels import activation, optimizer, output, rng
 from fastnn_kernels.gradient import gradients
 from fastnn_kernels.jit import FLAGS
 from fastnn_kernels.lines import stretch
 from fastnn_kernels.native import address, lanes, load, store
-from fastnn_kernels.passes import Now
+from fastnn_kernels.passes import Now, delta_by_rows, feed_by_rows
 from fastnn_kernels.work import OPTIMIZER, open_work
 
 DTYPES = ("float32", "float64")
@@ -116,14 +116,14 @@ def cases(dtype: str = "float32") -> Iterator[Case]:
 def _feed(params, addresses, layer, rows, repeats):
     work = open_work(params, addresses, None)
     for _ in range(repeats):
-        dense.feed(work, layer, 0, rows, activation.LINEAR, Now(1, 0, True, rows, 0, 1))
+        feed_by_rows(work, layer, 0, rows, activation.LINEAR, Now(1, 0, True, rows, 0, 1))
 
 
 @njit(**FLAGS)
 def _delta(params, addresses, layer, rows, repeats):
     work = open_work(params, addresses, None)
     for _ in range(repeats):
-        dense.delta(work, layer, 0, rows, Now(1, 0, True, rows, 0, 1))
+        delta_by_rows(work, layer, 0, rows, Now(1, 0, True, rows, 0, 1))
 
 
 @njit(**FLAGS)

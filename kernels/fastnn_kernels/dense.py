@@ -167,7 +167,13 @@ def feed_panel(work, layer, column, first, last, act, now):
     act = panel_activation(act, now)
     if at(work, layer, NOISE) != noise.SAMPLE_CONNECT:
         done = _multiply_panel(work, layer, column, first, last, not is_normed and _is_relu(act), now)
-    if is_normed:
+    finish_feed(work, layer, column, first, last, act, done)
+
+
+@kernel
+def finish_feed(work, layer, column, first, last, act, done):
+    """What follows the product of a panel, unless that goes by whole rows; done: whether the activation is applied."""
+    if at(work, layer, NORM) != NO_NORM:
         return
     stride, columns = at(work, layer, STRIDE), min(2 * lanes(work.space), at(work, layer, WIDTH) - column)
     rowwise.keep_z(work, layer, first, last - first, column, columns)
@@ -245,8 +251,19 @@ def delta_panel(work, layer, column, first, last, act, now):
         transpose_rows(work, above, column, columns, weight)
         mode = GATED if gates else FROM_ZERO
         product_rows(d, d_stride, weight, columns, dx, stride, n_out, rows, columns, mode, a)
-    if derives and not gates:
-        activation.delta(act, work.betas[layer], dx, a, stride, rows, columns)
+    if not gates:
+        finish_delta(work, layer, column, first, last, act)
+
+
+@kernel
+def finish_delta(work, layer, column, first, last, act):
+    """What follows the product of a panel, where it has not been done in it."""
+    if at(work, layer, NOISE) == noise.DROPOUT:
+        return
+    stride = at(work, layer, STRIDE)
+    place, columns = first * stride + column, min(2 * lanes(work.space), at(work, layer, WIDTH) - column)
+    d, a = work.space + (at(work, layer, D) + place), work.space + (at(work, layer, Z) + place)
+    activation.delta(act, work.betas[layer], d, a, stride, last - first, columns)
 
 
 @kernel

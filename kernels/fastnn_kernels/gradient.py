@@ -11,14 +11,15 @@ from typing import NamedTuple
 
 from numba import types
 
-from fastnn_kernels import dense, noise, norm, optimizer, penalty, sample_connect, subnetwork, weight_noise
+from fastnn_kernels import dense, matrix, noise, norm, optimizer, penalty, sample_connect, subnetwork, weight_noise
 from fastnn_kernels import piece as pieces
 from fastnn_kernels.ahead import ahead_of, is_far
 from fastnn_kernels.claim import helpers, next_of
-from fastnn_kernels.jit import extra, inline, kernel
+from fastnn_kernels.jit import extra, inline, kernel, matrix_only
 from fastnn_kernels.layout import (
     BATCH_NORM,
     BETA,
+    BY_MATRIX,
     BY_PANELS,
     DEPTH,
     GAMMA,
@@ -33,7 +34,7 @@ from fastnn_kernels.layout import (
     W,
 )
 from fastnn_kernels.machine import PIECE, VECTOR_BYTES
-from fastnn_kernels.native import fill, lanes, store
+from fastnn_kernels.native import fill, lanes, matrix_close, matrix_open, store
 from fastnn_kernels.product import FROM_TARGET, FROM_ZERO, STEPS
 from fastnn_kernels.units import count_own, line_of, own_of, units_of
 from fastnn_kernels.update import update
@@ -122,13 +123,19 @@ def _clear_padding(piece, g):
         store(g + i, fill(g, 0.0))
 
 
+@kernel
+def _ask_to_update(work, one, piece):
+    """Take a unit's weights from those who have read them, where others do."""
+    if one.updates and one.size > 1 and not at(work, piece.layer, BY_PANELS):
+        ask_to_write(work.params + piece.offset, piece.rows * piece.columns)
+
+
 @inline
 def _weights(work, one, piece, unit, ends, x, x_stride, d, d_stride):
     """Gradient and update of a unit of work; x: what goes into it, d: the deltas of its panel."""
     layer, column, columns, k, rows = piece.layer, piece.column, piece.columns, piece.row, piece.rows
     g = _target(work, one, piece.offset)
-    if one.updates and one.size > 1 and not at(work, layer, BY_PANELS):
-        ask_to_write(work.params + piece.offset, rows * columns)
+    _ask_to_update(work, one, piece)
     if work.numbers[PREFETCHES]:
         subnetwork.ask_for(open_other(work, work.outer), work, piece)
     start = FROM_ZERO if one.is_first else FROM_TARGET
@@ -141,8 +148,14 @@ def _weights(work, one, piece, unit, ends, x, x_stride, d, d_stride):
     if at(work, layer, NOISE) > noise.SAMPLE_CONNECT:
         place = piece.offset - at(work, layer, W)
         weight_noise.gradient(work, layer, place, rows, columns, d, d_stride, one.rows, g, one.is_last)
+    _finish_weights(work, one, piece, g)
+
+
+@kernel
+def _finish_weights(work, one, piece, g):
+    """Penalty and update, once the gradient g of a unit is whole."""
     if one.is_last:
-        penalty.add_gradient(g, work.params + piece.offset, rows * columns, one.rates.l1, one.rates.l2)
+        penalty.add_gradient(g, work.params + piece.offset, piece.rows * piece.columns, one.rates.l1, one.rates.l2)
         if one.rates.clip_norm == 0.0:
             update(work, one.rates, piece, g)
 
@@ -224,6 +237,13 @@ def _pack(work, one, layer, first, last):
 
 
 @kernel
+def _panels_of(block, groups, group):
+    """The panels of a block, first to last, whose units in a group of rows belong to it."""
+    first = max(block.panel, (block.begin - group + groups - 1) // groups)
+    return first, min(block.last_panel, (block.end - group + groups - 1) // groups)
+
+
+@kernel
 def _block(work, one, block, is_packed, unit):
     """A block of work. is_packed: whether the deltas of its panels are where this function packs them.
 
@@ -240,14 +260,69 @@ def _block(work, one, block, is_packed, unit):
         if block.group == 0 and begin <= q * groups:
             _vectors(work, one, layer, q * panel, slot + (q - p))
     for group in range(block.group, block.last_group):
-        first = max(p, (begin - group + groups - 1) // groups)
-        last = min(block.last_panel, (end - group + groups - 1) // groups)
+        first, last = _panels_of(block, groups, group)
         x, x_stride = _inputs(work, one, layer, group, last - first)
         for q in range(first, last):
             d, d_stride = _deltas(work, one, layer, q * panel, slot + (q - p))
             ends = packs and q == last - 1 and group < block.last_group - 1
             _weights(work, one, pieces.weights(work, layer, q * panel, group), unit, ends, x, x_stride, d, d_stride)
             unit += 1
+    return unit
+
+
+@kernel
+def _matrix_slot(one, number):
+    """Where the deltas of one panel of several lie, packed for the matrix unit: behind what goes into a unit."""
+    return one.inputs + (matrix.packed(one.rows, PIECE) + number * matrix.packed(one.rows, matrix.BLOCK))
+
+
+@kernel
+def _matrix_slots(work, one):
+    """How many panels of deltas the scratch has room for, packed in that way."""
+    room = work.numbers[SCRATCH_SIZE] - PIECE * matrix.BLOCK - matrix.packed(one.rows, PIECE)
+    return room // max(matrix.packed(one.rows, matrix.BLOCK), 1)
+
+
+@kernel
+def _pack_for_matrix(work, one, layer, first, last):
+    """The deltas of all panels from column first to last, side by side."""
+    panel, (d, stride) = 2 * lanes(work.params), _deltas(work, one, layer, 0, -1)
+    for column in range(first, min(last, at(work, layer, WIDTH)), panel):
+        columns, slot = min(panel, at(work, layer, WIDTH) - column), _matrix_slot(one, (column - first) // panel)
+        matrix.pack_deltas(d + column, stride, one.rows, columns, slot)
+
+
+@kernel
+def _weights_by_matrix(work, one, piece, unit, d):
+    """_weights of packed inputs and deltas."""
+    g = _target(work, one, piece.offset)
+    _ask_to_update(work, one, piece)
+    ahead, steps = ahead_of(work, one, piece, unit, False), matrix.steps_of(one.rows)
+    matrix.product_of_unit(d, one.inputs, steps, g, piece.rows, piece.columns, not one.is_first, one.asks, ahead)
+    _clear_padding(piece, g)
+    _finish_weights(work, one, piece, g)
+
+
+@matrix_only(types.int64)
+def _block_by_matrix(work, one, block, is_packed, unit):
+    """_block of a layer whose products are the matrix unit's."""
+    layer, begin, p = block.layer, block.begin, block.panel
+    panel, (_, groups), stride = 2 * lanes(work.params), pieces.groups(work, layer), at(work, layer - 1, STRIDE)
+    matrix_open()
+    if not is_packed:
+        _pack_for_matrix(work, one, layer, p * panel, block.last_panel * panel)
+    for q in range(p, block.last_panel):
+        if block.group == 0 and begin <= q * groups:
+            _vectors(work, one, layer, q * panel, -1)
+    for group in range(block.group, block.last_group):
+        first, last = _panels_of(block, groups, group)
+        columns = min(PIECE, at(work, layer, DEPTH) - group * PIECE)
+        x = below(work, layer, one.rank) + group * PIECE
+        matrix.pack_inputs(x, stride, one.rows, columns, one.inputs)
+        for q in range(first, last):
+            _weights_by_matrix(work, one, pieces.weights(work, layer, q * panel, group), unit, _matrix_slot(one, q - p))
+            unit += 1
+    matrix_close()
     return unit
 
 
@@ -265,11 +340,16 @@ def _own(work, one, owner, size, unit):
         p, last_panel, packed = begin // groups, (end + groups - 1) // groups, -1
         each = groups if takers == 1 else max((groups + BLOCKS - 1) // BLOCKS, WORTH_PACKING)
         parts = (groups + each - 1) // each
-        count = (last_panel - p + one.slots - 1) // one.slots * parts
+        by_matrix = at(work, layer, BY_MATRIX)
+        slots = _matrix_slots(work, one) if by_matrix else one.slots
+        count = (last_panel - p + slots - 1) // slots * parts
         while number < passed + count:
-            q, group = p + (number - passed) // parts * one.slots, (number - passed) % parts * each
-            block = Block(layer, begin, end, q, min(q + one.slots, last_panel), group, min(group + each, groups))
-            unit = _block(work, one, block, q == packed, unit)
+            q, group = p + (number - passed) // parts * slots, (number - passed) % parts * each
+            block = Block(layer, begin, end, q, min(q + slots, last_panel), group, min(group + each, groups))
+            if by_matrix:
+                unit = _block_by_matrix(work, one, block, q == packed, unit)
+            else:
+                unit = _block(work, one, block, q == packed, unit)
             packed = q
             done += 1
             number = next_of(work.words, owner, takers, done)

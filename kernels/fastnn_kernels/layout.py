@@ -52,7 +52,8 @@ FACTORS = 23  # offset of what takes their gradient to the weights', in panels
 UNITS = 24  # offset of the numbers of a small network's units, see subnetwork.py
 PLACES = 25  # offset of the places of the whole network's units among them
 BY_PANELS = 26  # whether workers divide the layer's panels of weights, not the rows that go through it: see passes.py
-COLUMNS = 27
+BY_MATRIX = 27  # whether the layer's products are the matrix unit's: see matrix.py
+COLUMNS = 28
 
 BLOCK_ROWS = 12  # samples of a block, and twice as many where the first layer's weights are FAR
 FAR = 1 << 17  # bytes: more than any first cache
@@ -67,6 +68,13 @@ PACKED_BYTES = 1 << (19 if machine.VECTOR_BYTES == 64 else 21)
 
 Read in order, they may lie far away, but for processors with 512 bits, whose third cache is no match for their vectors.
 """
+
+
+MATRIX_STEP = 32  # of a sum, that go through a matrix unit at once
+MATRIX_ROWS, MATRIX_DEPTH = 256, 256
+"""Of what goes into a layer, packed for the unit at a time: 393 KB, which a second cache holds."""
+MATRIX_FEWEST_ROWS = 128  # where memory is short
+MATRIX_BYTES = 3 << 18  # of panels of deltas, packed for it
 
 
 @dataclass(frozen=True)
@@ -181,6 +189,7 @@ def workspace(
     disturbed: Sequence[bool] = (),
     backwards: bool = True,
     by_panels: Sequence[bool] = (),
+    by_matrix: Sequence[bool] = (),
     copies: int = 1,
     packed: int = 0,
 ) -> Workspace:
@@ -188,9 +197,10 @@ def workspace(
 
     stochastic: for steps of one sample, a block of them side by side and behind it the row of one before it, with
     transposed panels. disturbed: whether a layer has noise on its weights, layer by layer. backwards: whether passes go
-    back through all layers; else only the last one has deltas, which the loss writes. by_panels: whether workers divide
-    a layer's panels, layer by layer; copies: of the input rows, 1 where workers share them. packed: elements that a
-    thread's packed panels of deltas may take; there is room for one in any case.
+    back through all layers; else only the last one has deltas, which the loss writes. by_panels, by_matrix: layer by
+    layer, whether workers divide its panels, and whether its products are the matrix unit's. copies: of the input rows,
+    1 where workers share them. packed: elements that a thread's packed panels of deltas may take; there is room for one
+    in any case.
     """
     dtype, table = layout.dtype, layout.table.tolist()  # Python's own numbers are faster one by one
     block = block_rows(layout)
@@ -222,12 +232,15 @@ def workspace(
         if has_noise:
             row[NOISY], row[FACTORS] = count, _aligned(count + row[WIDTH] * (row[DEPTH] + 1), dtype)
             count = _aligned(row[FACTORS] + row[WIDTH] * row[DEPTH], dtype)
-    for row, divides in zip(table[1:], by_panels, strict=False):
-        row[BY_PANELS] = int(divides)
+    for column, layers in ((BY_PANELS, by_panels), (BY_MATRIX, by_matrix)):
+        for row, is_so in zip(table[1:], layers, strict=False):
+            row[column] = int(is_so)
     meets = any(row[BY_PANELS] or row[NORM] == BATCH_NORM for row in table)
     table = np.array(table, np.int64)
     losses, count = count, _aligned(count + 2 * rows, dtype)
     scratch_size = _scratch_size(table, rows, packed, dtype) if backwards else _feed_scratch(table, dtype)
+    if any(by_matrix):
+        scratch_size = max(scratch_size, _matrix_scratch(table, rows, packed))
     scratch, count = count, count + threads * scratch_size
     gram, count = count, count + (2 * block * block if stochastic else 0)
     return Workspace(table, rows, losses, scratch, scratch_size, gram, int(inputs), int(count), meets)
@@ -248,6 +261,18 @@ def _scratch_size(table: np.ndarray, rows: int, packed: int, dtype: np.dtype) ->
     widest = max(table[2:, WIDTH], default=0)
     unit = machine.PIECE * (panel + rows) + slots * panel * rows
     return max(_aligned(max(unit, panel * widest), dtype), _feed_scratch(table, dtype))
+
+
+def _matrix_scratch(table: np.ndarray, rows: int, packed: int) -> int:
+    """The same where layers go by the matrix unit: a block of rows and one of weights; or a unit's gradient, what goes
+    into it and panels of deltas. A float32 takes the room of one and a half.
+    """
+    rows, panel = round_up(rows, MATRIX_STEP), 2 * machine.lanes("float32")
+    most = round_up(max(table[1:, WIDTH]), panel) // panel
+    slots = max(1, min(most, 2 * min(packed, MATRIX_BYTES // 4) // (3 * panel * rows)))
+    unit = machine.PIECE * panel + (machine.PIECE + slots * panel) * rows * 3 // 2
+    most_rows = min(rows, MATRIX_ROWS if 2 * packed >= 3 * MATRIX_ROWS * MATRIX_DEPTH else MATRIX_FEWEST_ROWS)
+    return max(unit, (most_rows + 2 * panel) * MATRIX_DEPTH * 3 // 2)
 
 
 def _aligned(count: int, dtype: np.dtype) -> int:

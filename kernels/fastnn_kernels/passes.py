@@ -14,10 +14,10 @@ from typing import NamedTuple
 import numpy as np
 from numba import types
 
-from fastnn_kernels import augment, dense, rowwise
+from fastnn_kernels import augment, by_matrix, dense, rowwise
 from fastnn_kernels.claim import helpers, next_of
 from fastnn_kernels.jit import extra, kernel
-from fastnn_kernels.layout import ACTIVATION, BY_PANELS, STRIDE, WIDTH
+from fastnn_kernels.layout import ACTIVATION, BY_MATRIX, BY_PANELS, STRIDE, WIDTH
 from fastnn_kernels.machine import TALL, UNIT
 from fastnn_kernels.native import lanes, load, store
 from fastnn_kernels.team import meet
@@ -123,16 +123,36 @@ _feed_panels, _delta_panels = _panels(dense.feed_panel), _panels(dense.delta_pan
 
 
 @kernel
+def feed_by_rows(work, layer, first, last, act, now):
+    """A of the layer, rows first to last. False where the team is told to leave."""
+    if at(work, layer, BY_MATRIX):
+        return by_matrix.feed(work, layer, first, last, act, now)
+    return dense.feed(work, layer, first, last, act, now)
+
+
+@kernel
+def delta_by_rows(work, layer, first, last, now):
+    """D of the layer, rows first to last. False where the team is told to leave."""
+    if at(work, layer + 1, BY_MATRIX):
+        return by_matrix.delta(work, layer, first, last, now)
+    return dense.delta(work, layer, first, last, now)
+
+
+@kernel
 def _feed_layer(work, layer, first, last, act, is_whole, now):
     """A of a layer; is_whole: whether all rows of what goes into it are there, and not only first to last.
 
     Returns (whether those of A are, whether to go on).
     """
     if not at(work, layer, BY_PANELS):
-        return False, dense.feed(work, layer, first, last, act, now)
+        return False, feed_by_rows(work, layer, first, last, act, now)
     if not is_whole and not meet(work.words, now.size):
         return False, False
-    if not _feed_panels(work, layer, dense.rows_at_once(work, layer), act, now):
+    if at(work, layer, BY_MATRIX):
+        by_matrix.feed_panels(work, layer, act, now)
+        if not meet(work.words, now.size):
+            return False, False
+    elif not _feed_panels(work, layer, dense.rows_at_once(work, layer), act, now):
         return False, False
     if not dense.feeds_rows(work, layer, act, now):
         return True, True
@@ -165,6 +185,9 @@ def _delta_by_panels(work, layer, now):
     """D of a layer up to what goes by whole rows, between two meetings. False where the team is told to leave."""
     if not meet(work.words, now.size):
         return False
+    if at(work, layer + 1, BY_MATRIX):
+        by_matrix.delta_panels(work, layer, at(work, layer, ACTIVATION), now)
+        return meet(work.words, now.size)
     return _delta_panels(work, layer, work.numbers[ROWS], at(work, layer, ACTIVATION), now)
 
 
@@ -175,6 +198,6 @@ def delta_all(work, first, last, now):
         if at(work, layer + 1, BY_PANELS):
             if not _delta_by_panels(work, layer, now) or not dense.delta_rows(work, layer, first, last, now):
                 return False
-        elif not dense.delta(work, layer, first, last, now):
+        elif not delta_by_rows(work, layer, first, last, now):
             return False
     return True
