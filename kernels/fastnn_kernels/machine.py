@@ -115,6 +115,6 @@ def describe() -> dict[str, str]:
         "vector": f"{8 * VECTOR_BYTES} bits: {lanes('float32')} float32, {lanes('float64')} float64"
         + ("" if HAS_FMA else ", no fused multiply-add"),
         "tile": f"{3 * UNIT} rows x 2 vectors in {REGISTERS} registers",
-        "matrix unit": "32 x 32, for wide layers of float32" if HAS_MATRIX else "none, or not used",
+        "matrix": "unit of 32 x 32, for wide layers of float32" if HAS_MATRIX else "no unit for them, or none given",
         "processors": str(processors()),
     }
