@@ -130,14 +130,21 @@ def panels(
     return divided, threads if has_copies else 1
 
 
+def kept(net: MLP) -> list[int]:
+    """The units of each layer that take part in a step: fewer where dropout per batch or epoch leaves some out."""
+    return [layer.units if layer.dropout is None else layer.dropout.kept(layer.units) for layer in net.layers]
+
+
 def by_matrix(net: MLP, codes: Sequence[int], rows: int, parts: int) -> list[bool]:
     """Layer by layer, whether its products are the matrix unit's, in passes of `rows` rows; parts: as parts_and_rows.
 
-    Not by the number of threads: the unit rounds otherwise, and results are to be the same on any number.
+    Not by the number of threads: the unit rounds otherwise, and results are to be the same on any number. Steps of a
+    part of the network never take it.
     """
+    is_whole = kept(net) == list(net.sizes[1:])
     has_rows = machine.HAS_MATRIX and net.dtype == np.float32 and (parts > 0 or rows >= MATRIX_LEAST_ROWS)
     return [
-        has_rows and min(n_in, n_out) >= MATRIX_LEAST_WIDTH and code <= DROPOUT
+        is_whole and has_rows and min(n_in, n_out) >= MATRIX_LEAST_WIDTH and code <= DROPOUT
         for (n_in, n_out), code in zip(pairwise(net.sizes), codes, strict=True)
     ]
 

@@ -33,7 +33,7 @@ class Shrunk:
 
 def shrink(net: MLP, codes: Sequence[int], constants: np.ndarray) -> Shrunk | None:
     """The network that is left, or None where all units stay. codes, constants: noises of the whole."""
-    kept = [layer.units if layer.dropout is None else layer.dropout.kept(layer.units) for layer in net.layers]
+    kept = division.kept(net)
     if kept == [layer.units for layer in net.layers]:
         return None
     codes, constants = list(codes), constants.copy()

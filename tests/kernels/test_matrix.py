@@ -175,6 +175,9 @@ def test_which_layers_take_the_unit(is_there, monkeypatch):
     assert of(net, 128) == [False] * 3
     assert of(net, 128, parts=16) == [is_there, is_there, False]
     assert not any(of(fn.MLP([784, 1024, 1024, 10], activation="relu", dtype="float64"), 256))
+    smaller = fn.MLP([784, 1024, 1024, 10], activation="relu", dropout=fn.Dropout(0.5, "batch"))
+    assert not any(of(smaller, 256))
+    assert of(fn.MLP([784, 1024, 1024, 10], activation="relu", dropout=0.5), 256) == [is_there, is_there, False]
     assert not any(of(fn.MLP([784, 100, 100, 10], activation="relu"), 256))
 
 
