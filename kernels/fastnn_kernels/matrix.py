@@ -17,6 +17,7 @@ Infinities, and the few numbers that a bfloat16 rounds to them, become NaN; what
 
 from fastnn_kernels.dense import transpose_block
 from fastnn_kernels.jit import kernel
+from fastnn_kernels.layout import MATRIX_STEP as STEP
 from fastnn_kernels.machine import PIECE
 from fastnn_kernels.native import (
     fill,
@@ -33,7 +34,6 @@ from fastnn_kernels.native import (
 from fastnn_kernels.native.matrix import PARTS, SIDE, TILE
 from fastnn_kernels.product import FROM_ROW, FROM_TARGET, FROM_ZERO, STEPS, Ahead
 
-STEP = 2 * SIDE  # of a sum, that go through a tile at once
 PACKED = PARTS * TILE  # elements of a packed tile
 BLOCK = 2 * SIDE  # rows and columns of a block of a product
 TURNS = STEP // STEPS  # of the loop of product.py, that a step is as long as
@@ -95,10 +95,16 @@ def pack_rows(x, stride, rows, depth, out):
 
 
 @kernel
+def _pairs(left):
+    """Of `left` products that a sum still has, those in a tile: firsts of pairs, and seconds."""
+    return min(SIDE, left), min(SIDE, max(left - SIDE, 0))
+
+
+@kernel
 def pack_inputs(x, stride, depth, columns, out):
     """x (depth, columns) as columns of product_of_unit. columns: whole vectors, up to PIECE."""
     for k in range(0, depth, STEP):
-        firsts, seconds = min(SIDE, depth - k), min(SIDE, max(depth - k - SIDE, 0))
+        firsts, seconds = _pairs(depth - k)
         for column in range(0, columns, SIDE):
             tile = out + column // SIDE * PACKED
             pack(x + (k * stride + column), stride, SIDE * stride, firsts, seconds, tile)
@@ -110,7 +116,7 @@ def pack_deltas(d, stride, depth, columns, out):
     """The transpose of d (depth, columns) as rows of product_of_unit. columns: whole vectors."""
     for column in range(0, columns, SIDE):
         for k in range(0, depth, STEP):
-            firsts, seconds = min(SIDE, depth - k), min(SIDE, max(depth - k - SIDE, 0))
+            firsts, seconds = _pairs(depth - k)
             pack_transposed(d + (k * stride + column), stride, SIDE * stride, firsts, seconds, out)
             out = out + PACKED
 

@@ -181,6 +181,16 @@ def test_which_layers_take_the_unit(is_there, monkeypatch):
     assert not any(of(fn.MLP([784, 100, 100, 10], activation="relu"), 256))
 
 
+@pytest.mark.skipif(machine.VECTOR_BYTES != 64, reason="panels are as wide as blocks with vectors of 512 bits alone")
+@pytest.mark.parametrize("packed", [0, 1 << 20])
+@pytest.mark.parametrize("rows", [1, 33, 224, 512, 3000])
+def test_the_scratch_has_room_for_what_is_packed(rows, packed):
+    plan = layout.parameters([300, 300, 300], [0, 0], np.dtype(np.float32))
+    size = layout.workspace(plan, rows, 2, by_matrix=[True, True], packed=packed).scratch_size
+    assert size >= PIECE * BLOCK + matrix.packed(rows, PIECE) + matrix.packed(rows, BLOCK)
+    assert size >= 3 * matrix.packed(layout.MATRIX_DEPTH, BLOCK)
+
+
 @has_matrix
 def test_code_for_the_unit_is_kept_apart(tmp_path):
     """A process that the system refuses its registers must not load it."""

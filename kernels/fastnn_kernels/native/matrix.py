@@ -18,7 +18,7 @@ SIDE = 16  # rows of a tile, and columns of float32
 TILE = SIDE * SIDE  # elements of float32 that take the room of one tile
 REGISTERS = 8
 PARTS = 3  # of a float32, the largest first
-LAST_STEPS_FIRST = ((0, 2), (0, 1), (0, 0), (1, 0), (2, 0), (1, 1))
+PRODUCTS = ((0, 2), (0, 1), (0, 0), (1, 0), (2, 0), (1, 1))
 """Products of parts whose sum is a product of float32, but for less than its rounding; neighbours share a tile."""
 
 
@@ -108,7 +108,7 @@ def matrix_multiply(typingctx, a, a_next, b, b_next, rows, columns):
         count = rows.literal_value, columns.literal_value
         first = count[0] * count[1], count[0] * count[1] + count[0]
         held: tuple = (None, None)
-        for parts in LAST_STEPS_FIRST:
+        for parts in PRODUCTS:
             for side, (base, step) in enumerate((args[0:2], args[2:4])):
                 for i in range(count[side] if held[side] != parts[side] else 0):
                     place = builder.add(_times(builder, step, i), ir.Constant(I64, parts[side] * TILE))
