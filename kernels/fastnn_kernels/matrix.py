@@ -38,6 +38,7 @@ PACKED = PARTS * TILE  # elements of a packed tile
 BLOCK = 2 * SIDE  # rows and columns of a block of a product
 TURNS = STEP // STEPS  # of the loop of product.py, that a step is as long as
 NEAR_STEPS = 4  # of a sum, whose packed columns a first cache holds beside the rows that go by
+NEAR_STEPS_OF_UNIT = 3  # the same, where columns are three tiles and not two
 TILES_OF_PIECE = PIECE // SIDE
 ROOM_OF_BLOCK, ROOM_OF_UNIT = BLOCK * BLOCK, BLOCK * PIECE
 
@@ -221,8 +222,8 @@ def product_of_unit(a, b, steps, g, rows, columns, adds, asks, ahead):
     """
     flat, upright = room(g, ROOM_OF_UNIT), room(g, ROOM_OF_UNIT)
     out = upright if adds else g
-    for step in range(0, max(steps, 1), NEAR_STEPS):
-        some, start = min(NEAR_STEPS, steps - step), FROM_TARGET if step > 0 else FROM_ZERO
+    for step in range(0, max(steps, 1), NEAR_STEPS_OF_UNIT):
+        some, start = min(NEAR_STEPS_OF_UNIT, steps - step), FROM_TARGET if step > 0 else FROM_ZERO
         for half in range(columns // SIDE):
             d, x = a + (half * steps + step) * PACKED, b + step * TILES_OF_PIECE * PACKED
             sums = flat + half * SIDE * PIECE

@@ -18,8 +18,9 @@ SIDE = 16  # rows of a tile, and columns of float32
 TILE = SIDE * SIDE  # elements of float32 that take the room of one tile
 REGISTERS = 8
 PARTS = 3  # of a float32, the largest first
-PRODUCTS = ((0, 2), (0, 1), (0, 0), (1, 0), (2, 0), (1, 1))
-"""Products of parts whose sum is a product of float32, but for less than its rounding; neighbours share a tile."""
+PRODUCTS = ((0, 2), (0, 1), (1, 1), (1, 0), (2, 0), (0, 0))
+"""Products of parts whose sum is a product of float32, but for less than its rounding; each shares a part with the next
+one, whose tiles stay in their registers."""
 
 
 def _register(number):
