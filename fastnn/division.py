@@ -35,6 +35,8 @@ PANEL_WEIGHTS = 1 << 14  # of a layer, from which on fetching those that another
 
 MATRIX_LEAST_ROWS = 224  # of a pass that threads share, from which on packing for a matrix unit pays
 MATRIX_LEAST_WIDTH = 224  # of a layer and of what goes into it: what is packed is multiplied by so many numbers
+MATRIX_ROWS_OF_THREAD = 96  # of a pass that threads share, from which on each may take its rows through whole layers
+MATRIX_UNITS_OF_ROW = 1.5  # of a layer: with more, packing its weights once a thread costs more than packing the rows
 
 
 def suits_single_samples(net: MLP) -> bool:
@@ -114,17 +116,26 @@ def pass_rows(net: MLP, batch: int) -> int:
 
 
 def panels(
-    sizes: Sequence[int], noises: Sequence[int], rows: int, threads: int, most_inputs: float
+    sizes: Sequence[int],
+    noises: Sequence[int],
+    rows: int,
+    threads: int,
+    most_inputs: float,
+    matrix: Sequence[bool] = (),
 ) -> tuple[list[bool], int]:
     """Layer by layer, whether threads divide its panels of weights, not the rows of a pass: see passes.py. And how many
     copies of the input rows there are: one for each thread where it reads them all.
 
     sizes: of the input and all layers; noises: the layers' codes; rows: of a pass; most_inputs: elements that the
-    copies behind the first may take.
+    copies behind the first may take; matrix: as by_matrix, empty where no layer is the matrix unit's.
     """
+    has_rows = rows >= MATRIX_ROWS_OF_THREAD * threads
     divided = [
-        threads > 1 and n_in * n_out >= PANEL_WEIGHTS and code != SAMPLE_CONNECT
-        for (n_in, n_out), code in zip(pairwise(sizes), noises, strict=True)
+        threads > 1
+        and n_in * n_out >= PANEL_WEIGHTS
+        and code != SAMPLE_CONNECT
+        and not (is_matrix and has_rows and n_out <= MATRIX_UNITS_OF_ROW * rows)
+        for (n_in, n_out), code, is_matrix in zip(pairwise(sizes), noises, matrix or [False] * len(noises), strict=True)
     ]
     has_copies = divided[0] and (threads - 1) * rows * sizes[0] <= most_inputs
     return divided, threads if has_copies else 1
@@ -159,14 +170,15 @@ def workspace(
     if single:
         copies = 2 * threads if single == DENSE_BLOCKS else 1
         return layout.workspace(net.layout, rows, threads, True, disturbed, copies=copies, packed=layout.PACKED_BYTES)
-    divided, copies = panels(net.sizes, codes, rows, threads, most_inputs)
+    matrix = by_matrix(net, codes, rows, parts)
+    divided, copies = panels(net.sizes, codes, rows, threads, most_inputs, matrix)
     return layout.workspace(
         net.layout,
         rows,
         threads,
         disturbed=disturbed,
         by_panels=divided,
-        by_matrix=by_matrix(net, codes, rows, parts),
+        by_matrix=matrix,
         copies=copies,
         packed=packed,
     )

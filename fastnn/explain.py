@@ -125,7 +125,8 @@ def _matrix(net: MLP, rows: int, parts: int, stochastic: bool) -> str:
 def _divided(net: MLP, rows: int, threads: int) -> list[int]:
     """The layers whose panels the threads divide."""
     codes, _ = description.noises(net, True)
-    divided, _ = division.panels(net.sizes, codes, rows, threads, 0.0)
+    matrix = division.by_matrix(net, codes, rows, 0)
+    divided, _ = division.panels(net.sizes, codes, rows, threads, 0.0, matrix)
     return _numbered(divided)
 
 

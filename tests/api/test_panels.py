@@ -129,6 +129,17 @@ def test_which_layers_are_divided():
     assert division.panels([8, 2000, 2000, 10], plain, 32, 8, room) == ([False, True, True], 1)
 
 
+def test_layers_of_a_matrix_unit_are_divided_where_they_have_many_units():
+    """Else each thread takes its rows through them, if it has enough of those."""
+    sizes, plain, room = [784, 400, 300, 800, 10], [0, 0, 0, 0], 10**9
+    by_unit = [True, True, True, False]
+    assert division.panels(sizes, plain, 512, 2, room) == ([True, True, True, False], 2)
+    assert division.panels(sizes, plain, 512, 2, room, by_unit) == ([False, False, True, False], 1)
+    assert division.panels(sizes, plain, 256, 2, room, by_unit) == ([True, False, True, False], 2)
+    assert division.panels(sizes, plain, 256, 3, room, by_unit) == ([True, True, True, False], 3)
+    assert division.panels(sizes, plain, 512, 1, room, by_unit) == ([False] * 4, 1)
+
+
 @pytest.mark.parametrize("copies", [1, 3])
 def test_copies_of_the_inputs_lie_apart(copies):
     plan = layout.parameters(SIZES, [0, 0, 0], np.dtype(np.float32))
