@@ -35,8 +35,11 @@ PANEL_WEIGHTS = 1 << 14  # of a layer, from which on fetching those that another
 
 MATRIX_LEAST_ROWS = 224  # of a pass that threads share, from which on packing for a matrix unit pays
 MATRIX_LEAST_WIDTH = 224  # of a layer and of what goes into it: what is packed is multiplied by so many numbers
-MATRIX_ROWS_OF_THREAD = 96  # of a pass that threads share, from which on each may take its rows through whole layers
-MATRIX_UNITS_OF_ROW = 1.5  # of a layer: with more, packing its weights once a thread costs more than packing the rows
+MATRIX_FEWER_ROWS = 128  # the same for layers of MATRIX_WEIGHTS, if so many fill
+MATRIX_FILLED = 7 / 8  # of the unit's steps
+MATRIX_WEIGHTS = 3 << 18
+MATRIX_ROWS_OF_THREAD = 96  # of a pass, from which on threads may take their own through whole layers of the unit
+MATRIX_NEAR_WEIGHTS = 1 << 18  # below which they do, as they do where a layer has no more units than a pass has rows
 
 
 def suits_single_samples(net: MLP) -> bool:
@@ -134,7 +137,7 @@ def panels(
         threads > 1
         and n_in * n_out >= PANEL_WEIGHTS
         and code != SAMPLE_CONNECT
-        and not (is_matrix and has_rows and n_out <= MATRIX_UNITS_OF_ROW * rows)
+        and not (is_matrix and has_rows and (n_in * n_out < MATRIX_NEAR_WEIGHTS or n_out <= rows))
         for (n_in, n_out), code, is_matrix in zip(pairwise(sizes), noises, matrix or [False] * len(noises), strict=True)
     ]
     has_copies = divided[0] and (threads - 1) * rows * sizes[0] <= most_inputs
@@ -152,12 +155,20 @@ def by_matrix(net: MLP, codes: Sequence[int], rows: int, parts: int) -> list[boo
     Not by the number of threads: the unit rounds otherwise, and results are to be the same on any number. Steps of a
     part of the network never take it.
     """
-    is_whole = kept(net) == list(net.sizes[1:])
-    has_rows = machine.HAS_MATRIX and net.dtype == np.float32 and (parts > 0 or rows >= MATRIX_LEAST_ROWS)
+    has_unit = machine.HAS_MATRIX and net.dtype == np.float32 and kept(net) == list(net.sizes[1:])
     return [
-        is_whole and has_rows and min(n_in, n_out) >= MATRIX_LEAST_WIDTH and code <= DROPOUT
+        has_unit
+        and code <= DROPOUT
+        and min(n_in, n_out) >= MATRIX_LEAST_WIDTH
+        and (parts > 0 or _has_rows(rows, n_in * n_out))
         for (n_in, n_out), code in zip(pairwise(net.sizes), codes, strict=True)
     ]
+
+
+def _has_rows(rows: int, weights: int) -> bool:
+    """Whether a pass has so many rows that packing for the matrix unit pays in a layer of so many weights."""
+    fills = rows >= MATRIX_FILLED * layout.round_up(rows, layout.MATRIX_STEP)
+    return rows >= MATRIX_LEAST_ROWS or (weights >= MATRIX_WEIGHTS and rows >= MATRIX_FEWER_ROWS and fills)
 
 
 def workspace(

@@ -20,7 +20,7 @@ def choose(monkeypatch):
         monkeypatch.setattr(division, "MATRIX_LEAST_ROWS", least)
         monkeypatch.setattr(division, "MATRIX_LEAST_WIDTH", least)
         monkeypatch.setattr(division, "PANEL_WEIGHTS", weights)
-        monkeypatch.setattr(division, "MATRIX_UNITS_OF_ROW", 0.0)
+        monkeypatch.setattr(division, "MATRIX_ROWS_OF_THREAD", NEVER)
 
     return set_
 

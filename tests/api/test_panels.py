@@ -131,7 +131,7 @@ def test_which_layers_are_divided():
 
 def test_layers_of_a_matrix_unit_are_divided_where_they_have_many_units():
     """Else each thread takes its rows through them, if it has enough of those."""
-    sizes, plain, room = [784, 400, 300, 800, 10], [0, 0, 0, 0], 10**9
+    sizes, plain, room = [784, 400, 300, 900, 10], [0, 0, 0, 0], 10**9
     by_unit = [True, True, True, False]
     assert division.panels(sizes, plain, 512, 2, room) == ([True, True, True, False], 2)
     assert division.panels(sizes, plain, 512, 2, room, by_unit) == ([False, False, True, False], 1)

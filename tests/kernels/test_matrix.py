@@ -172,8 +172,10 @@ def test_which_layers_take_the_unit(is_there, monkeypatch):
 
     assert of(net, 256) == [is_there, is_there, False]
     assert of(net, 256, codes=(DROPOUT, DROPCONNECT, 0)) == [is_there, False, False]
-    assert of(net, 128) == [False] * 3
-    assert of(net, 128, parts=16) == [is_there, is_there, False]
+    narrower = fn.MLP([784, 512, 512, 10], activation="relu")
+    assert of(net, 128) == of(net, 140) == of(net, 200) == [is_there, is_there, False]
+    assert not any(of(net, 127) + of(net, 139) + of(narrower, 128) + of(narrower, 223))
+    assert of(narrower, 224) == of(narrower, 128, parts=16) == [is_there, is_there, False]
     assert not any(of(fn.MLP([784, 1024, 1024, 10], activation="relu", dtype="float64"), 256))
     smaller = fn.MLP([784, 1024, 1024, 10], activation="relu", dropout=fn.Dropout(0.5, "batch"))
     assert not any(of(smaller, 256))
