@@ -233,22 +233,23 @@ def under_root(p, eps_root):
 
 
 @kernel
-def _root(x):
-    """sqrt(x) for x > 0; where the processor estimates it, one Newton step is half the time."""
+def _twice_root(x, more):
+    """2 sqrt(x) + more for x > 0; where the processor estimates the root, one Newton step is half the time."""
     if estimates_roots(x):
         y = estimate_inverse_root(x)
         root = x * y
-        return fma(root, fma(root, -0.5 * y, 0.5), root)
-    return sqrt(x)
+        return fma(root, fma(-y, root, 3.0), more)
+    return fma(sqrt(x), 2.0, more)
 
 
 @kernel
-def descended(w, a, x, shift, eps):
-    """w - a / (sqrt(x + shift) + eps) for x >= 0, shift from `under_root`: the quotient to some last places.
+def descended(w, a, rate, x, shift, eps):
+    """w - rate a / (sqrt(x + shift) + eps) for x >= 0, shift from `under_root`: the quotient to some last places.
 
-    Where the processor estimates reciprocals, one Newton step leaves the divider to the root.
+    Where the processor estimates reciprocals, one Newton step leaves the divider to the root. That of the root is least
+    work for its double: so the quotient's other part is doubled as well.
     """
-    divisor = _root(x + shift) + eps
+    a, divisor = a * (2.0 * rate), _twice_root(x + shift, 2.0 * eps)
     if estimates_reciprocals(x):
         r = estimate_reciprocal(divisor)
         return fma(-a, fma(r, fma(-divisor, r, 1.0), r), w)

@@ -204,7 +204,7 @@ def _adagrad(rates, lines, w, s1, g):
         slope = beside(lines, g, k)
         square = fma(slope, slope, load(s1 + i))
         put(lines, s1 + i, square)
-        put(lines, w + i, descended(weight, slope * rates.lr, square, shift, rates.eps))
+        put(lines, w + i, descended(weight, slope, rates.lr, square, shift, rates.eps))
 
 
 @kernel
@@ -216,7 +216,7 @@ def _rmsprop(rates, lines, w, s1, g):
         slope = beside(lines, g, k)
         square = fma(load(s1 + i), rates.beta2, slope * slope * rates.rest2)
         put(lines, s1 + i, square)
-        put(lines, w + i, descended(weight, slope * rates.lr, square, shift, rates.eps))
+        put(lines, w + i, descended(weight, slope, rates.lr, square, shift, rates.eps))
 
 
 @kernel
@@ -236,7 +236,7 @@ def _adam(rates, lines, w, s1, s2, g):
         mean, square = _moments(rates, slope, load(s1 + i), load(s2 + i))
         put(lines, s1 + i, mean)
         put(lines, s2 + i, square)
-        put(lines, w + i, descended(weight, mean * rate, square, shift, rates.eps))
+        put(lines, w + i, descended(weight, mean, rate, square, shift, rates.eps))
 
 
 @kernel
@@ -251,7 +251,7 @@ def _amsgrad(rates, lines, w, s1, s2, s3, g):
         put(lines, s1 + i, mean)
         put(lines, s2 + i, square)
         put(lines, s3 + i, most)
-        put(lines, w + i, descended(weight, mean * rate, most, shift, rates.eps))
+        put(lines, w + i, descended(weight, mean, rate, most, shift, rates.eps))
 
 
 @kernel
@@ -266,7 +266,7 @@ def _nadam(rates, lines, w, s1, s2, g):
         put(lines, s1 + i, mean)
         put(lines, s2 + i, square)
         step = fma(slope, direct, mean * rate)
-        put(lines, w + i, descended(weight, step, square, shift, rates.eps))
+        put(lines, w + i, descended(weight, step, 1.0, square, shift, rates.eps))
 
 
 @kernel

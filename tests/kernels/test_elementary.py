@@ -56,7 +56,7 @@ def descend(w, a, x, eps_root, eps):
     p, q, o = address(a, 0), address(x, 0), address(w, 0)
     shift = elementary.under_root(o, eps_root)
     for i in range(0, a.size, lanes(p)):
-        store(o + i, elementary.descended(load(o + i), load(p + i), load(q + i), shift, eps))
+        store(o + i, elementary.descended(load(o + i), load(p + i), 1.0, load(q + i), shift, eps))
 
 
 def computed(name, x):
