@@ -35,11 +35,11 @@ PANEL_WEIGHTS = 1 << 14  # of a layer, from which on fetching those that another
 
 MATRIX_LEAST_ROWS = 224  # of a pass that threads share, from which on packing for a matrix unit pays
 MATRIX_LEAST_WIDTH = 224  # of a layer and of what goes into it: what is packed is multiplied by so many numbers
-MATRIX_FEWER_ROWS = 128  # the same for layers of MATRIX_WEIGHTS, if so many fill
-MATRIX_FILLED = 7 / 8  # of the unit's steps
-MATRIX_WEIGHTS = 3 << 18
+MATRIX_WEIGHTS = 3 << 18  # of a layer, from which on fewer rows do
+MATRIX_FEWER_ROWS = 128  # the least of those
+MATRIX_FILLED = 7 / 8  # share of the unit's steps that fewer rows are to fill: it takes whole ones
 MATRIX_ROWS_OF_THREAD = 96  # of a pass, from which on threads may take their own through whole layers of the unit
-MATRIX_NEAR_WEIGHTS = 1 << 18  # below which they do, as they do where a layer has no more units than a pass has rows
+MATRIX_NEAR_WEIGHTS = 1 << 18  # of a layer, below which its weights are near to every thread that reads them all
 
 
 def suits_single_samples(net: MLP) -> bool:
@@ -132,16 +132,24 @@ def panels(
     sizes: of the input and all layers; noises: the layers' codes; rows: of a pass; most_inputs: elements that the
     copies behind the first may take; matrix: as by_matrix, empty where no layer is the matrix unit's.
     """
-    has_rows = rows >= MATRIX_ROWS_OF_THREAD * threads
     divided = [
         threads > 1
         and n_in * n_out >= PANEL_WEIGHTS
         and code != SAMPLE_CONNECT
-        and not (is_matrix and has_rows and (n_in * n_out < MATRIX_NEAR_WEIGHTS or n_out <= rows))
+        and not (is_matrix and _goes_by_rows(n_in, n_out, rows, threads))
         for (n_in, n_out), code, is_matrix in zip(pairwise(sizes), noises, matrix or [False] * len(noises), strict=True)
     ]
     has_copies = divided[0] and (threads - 1) * rows * sizes[0] <= most_inputs
     return divided, threads if has_copies else 1
+
+
+def _goes_by_rows(n_in: int, n_out: int, rows: int, threads: int) -> bool:
+    """Whether each thread takes its own rows through a layer of the matrix unit, and packs all its weights.
+
+    By panels it packs all rows, and its own weights.
+    """
+    is_little = n_in * n_out < MATRIX_NEAR_WEIGHTS or n_out <= rows
+    return is_little and rows >= MATRIX_ROWS_OF_THREAD * threads
 
 
 def kept(net: MLP) -> list[int]:

@@ -129,7 +129,7 @@ def test_which_layers_are_divided():
     assert division.panels([8, 2000, 2000, 10], plain, 32, 8, room) == ([False, True, True], 1)
 
 
-def test_layers_of_a_matrix_unit_are_divided_where_they_have_many_units():
+def test_layers_of_a_matrix_unit_are_divided_where_their_weights_are_many():
     """Else each thread takes its rows through them, if it has enough of those."""
     sizes, plain, room = [784, 400, 300, 900, 10], [0, 0, 0, 0], 10**9
     by_unit = [True, True, True, False]
